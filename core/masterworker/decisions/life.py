@@ -1,0 +1,195 @@
+"""The life of a task: every transition it can make, in one table, and the moves that make them.
+
+    new --> pending --> assigned --> done | failed --> taken | expired
+
+A state says where the task's znode lies, so a transition is a move from one path to another. A
+`Move` is that, as data; whoever carries it out deletes the source and creates the target in one
+`multi`, which is what keeps every task in exactly one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from ..words import paths
+from ..words.errors import IllegalTransition
+from ..words.limits import MAX_LOSSES
+from ..words.model import Attempt, Reason, State, Status, Task
+
+
+class Role(StrEnum):
+    """Who may make a transition."""
+
+    CLIENT = "client"
+    MASTER = "master"
+    WORKER = "worker"
+
+
+class Event(StrEnum):
+    """What happens to a task."""
+
+    SUBMIT = "submit"
+    ASSIGN = "assign"
+    MOVE = "move"
+    RECOVER = "recover"
+    GIVE_UP = "give up"
+    HAND_BACK = "hand back"
+    RETRY = "retry"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    TAKE = "take"
+    EXPIRE = "expire"
+
+
+class Transition(NamedTuple):
+    """Where an event leads, and who may bring it about."""
+
+    to: State
+    by: Role
+
+
+TRANSITIONS: Final[Mapping[tuple[State, Event], Transition]] = {
+    (State.NEW, Event.SUBMIT): Transition(State.PENDING, Role.CLIENT),
+    (State.PENDING, Event.ASSIGN): Transition(State.ASSIGNED, Role.MASTER),
+    # The worker is gone: its task goes straight to another one, back to the queue, or is given up.
+    (State.ASSIGNED, Event.MOVE): Transition(State.ASSIGNED, Role.MASTER),
+    (State.ASSIGNED, Event.RECOVER): Transition(State.PENDING, Role.MASTER),
+    (State.ASSIGNED, Event.GIVE_UP): Transition(State.FAILED, Role.MASTER),
+    # The worker leaves in order, and the attempt does not count.
+    (State.ASSIGNED, Event.HAND_BACK): Transition(State.PENDING, Role.WORKER),
+    (State.ASSIGNED, Event.RETRY): Transition(State.PENDING, Role.WORKER),
+    (State.ASSIGNED, Event.COMPLETE): Transition(State.DONE, Role.WORKER),
+    (State.ASSIGNED, Event.FAIL): Transition(State.FAILED, Role.WORKER),
+    (State.DONE, Event.TAKE): Transition(State.TAKEN, Role.CLIENT),
+    (State.FAILED, Event.TAKE): Transition(State.TAKEN, Role.CLIENT),
+    (State.DONE, Event.EXPIRE): Transition(State.EXPIRED, Role.MASTER),
+    (State.FAILED, Event.EXPIRE): Transition(State.EXPIRED, Role.MASTER),
+}
+
+
+def follow(state: State, event: Event) -> State:
+    """The state that `event` leads to from `state`; raises IllegalTransition if there is none."""
+    transition = TRANSITIONS.get((state, event))
+    if transition is None:
+        raise IllegalTransition(f"a task that is {state} cannot {event}")
+    return transition.to
+
+
+def place(state: State, task: str, worker: str = "") -> str | None:
+    """The path at which a task in this state lies; None for states that have no znode."""
+    if state is State.PENDING:
+        return paths.task(task)
+    if state is State.ASSIGNED:
+        return paths.assignment(worker, task)
+    if state in (State.DONE, State.FAILED):
+        return paths.status(task)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transition of one task, ready to be carried out.
+
+    `task` is the task after it. `worker` holds it before, `to_worker` after, where the states say
+    that somebody does. `status` is what the target records if the task is finished. `same_record`
+    says that the znode's data goes over byte for byte.
+    """
+
+    task: Task
+    event: Event
+    source: str
+    target: str
+    worker: str = ""
+    to_worker: str = ""
+    status: Status | None = None
+    same_record: bool = False
+
+
+def assign(task: Task, worker: str) -> Move:
+    """Give a pending task to a worker."""
+    return _move(State.PENDING, Event.ASSIGN, task, to_worker=worker, same_record=True)
+
+
+def recover(task: Task, worker: str, to_worker: str | None, now: float) -> Move:
+    """Take a task from a lost worker: on to another one, or None for back into the queue.
+
+    A task that has lost as many workers as it may is given up instead, as `lost`: whatever kills
+    its workers must not get them all.
+    """
+    attempt = Attempt(
+        worker=worker,
+        reason=Reason.LOST,
+        detail="the worker's session ended while it held the task",
+        ended=now,
+    )
+    after = replace(task, history=(*task.history, attempt))
+    if after.losses >= MAX_LOSSES:
+        status = _failed(after, worker, Reason.LOST, None, now)
+        return _move(State.ASSIGNED, Event.GIVE_UP, after, worker=worker, status=status)
+    if to_worker is None:
+        return _move(State.ASSIGNED, Event.RECOVER, after, worker=worker)
+    return _move(State.ASSIGNED, Event.MOVE, after, worker=worker, to_worker=to_worker)
+
+
+def hand_back(task: Task, worker: str) -> Move:
+    """Put a task that a leaving worker will not finish back into the queue."""
+    return _move(State.ASSIGNED, Event.HAND_BACK, task, worker=worker, same_record=True)
+
+
+def complete(task: Task, worker: str, started: float, ended: float) -> Move:
+    """Record that an attempt succeeded."""
+    status = Status(
+        State.DONE,
+        executor=task.executor,
+        worker=worker,
+        submitted=task.submitted,
+        started=started,
+        ended=ended,
+        history=task.history,
+    )
+    return _move(State.ASSIGNED, Event.COMPLETE, task, worker=worker, status=status)
+
+
+def fail(task: Task, attempt: Attempt, default_attempts: int, now: float) -> Move:
+    """Record that an attempt failed: back into the queue, or for good if it was the last.
+
+    `default_attempts` is how many the executor grants to a task that does not say.
+    """
+    after = replace(task, history=(*task.history, attempt))
+    if after.failures < (task.attempts or default_attempts):
+        return _move(State.ASSIGNED, Event.RETRY, after, worker=attempt.worker)
+    status = _failed(after, attempt.worker, attempt.reason, attempt.started, now)
+    return _move(State.ASSIGNED, Event.FAIL, after, worker=attempt.worker, status=status)
+
+
+def _failed(task: Task, worker: str, reason: Reason, started: float | None, ended: float) -> Status:
+    return Status(
+        State.FAILED,
+        executor=task.executor,
+        worker=worker,
+        submitted=task.submitted,
+        started=started,
+        ended=ended,
+        reason=reason,
+        history=task.history,
+    )
+
+
+def _move(
+    state: State,
+    event: Event,
+    task: Task,
+    *,
+    worker: str = "",
+    to_worker: str = "",
+    status: Status | None = None,
+    same_record: bool = False,
+) -> Move:
+    source = place(state, task.id, worker)
+    target = place(follow(state, event), task.id, to_worker)
+    if source is None or target is None:
+        raise IllegalTransition(f"task {task.id} cannot {event}: it would have no znode")
+    return Move(task, event, source, target, worker, to_worker, status, same_record)

@@ -1,0 +1,82 @@
+"""What the primary does next with the tasks, decided from one snapshot of the tree.
+
+Two rules make the plan, in this order:
+
+1. The tasks of a worker that is gone go to another worker, or back into the queue if nobody has
+   room, or are given up if they have lost too many workers.
+2. Pending tasks go to workers that offer their executor and have a free slot, the queues of the
+   executors taking turns, each in its own order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..words.model import Task, Worker
+from . import life
+from .placement import Room
+
+Queue = tuple[str, bool]
+"""What tells tasks apart when a worker is chosen: the executor, and whether the task is raw."""
+
+
+def queue_of(task: Task) -> Queue:
+    """The queue in which a pending task waits."""
+    return task.executor, task.raw
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the primary knows of the tree when it makes a plan.
+
+    `assigned` has every folder of /assign, also of workers that are gone. `pending` has each
+    queue's tasks in the order in which they are to be served.
+    """
+
+    workers: Mapping[str, Worker] = field(default_factory=dict)
+    assigned: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
+    pending: Mapping[Queue, Iterable[Task]] = field(default_factory=dict)
+
+    def absent(self) -> list[str]:
+        """The workers that hold tasks or a folder and are not registered."""
+        return sorted(name for name in self.assigned if name not in self.workers)
+
+    def able(self) -> dict[str, Worker]:
+        """The registered workers that have a folder in which to put their assignments."""
+        return {name: worker for name, worker in self.workers.items() if name in self.assigned}
+
+
+def plan(snapshot: Snapshot, now: float) -> list[life.Move]:
+    """The moves to carry out. `now`, in seconds since the epoch, only dates the records."""
+    held = {name: tasks.values() for name, tasks in snapshot.assigned.items()}
+    room = Room(snapshot.able(), held)
+    moves = [
+        _recover(task, name, room, now)
+        for name in snapshot.absent()
+        for task in snapshot.assigned[name].values()
+    ]
+    moves.extend(life.assign(task, worker) for task, worker in _assign(snapshot.pending, room))
+    return moves
+
+
+def _recover(task: Task, worker: str, room: Room, now: float) -> life.Move:
+    move = life.recover(task, worker, None, now)
+    if move.event is life.Event.GIVE_UP:
+        return move
+    to_worker = room.take(task)
+    return move if to_worker is None else life.recover(task, worker, to_worker, now)
+
+
+def _assign(pending: Mapping[Queue, Iterable[Task]], room: Room) -> Iterator[tuple[Task, str]]:
+    turns: deque[Iterator[Task]] = deque(iter(queue) for queue in pending.values())
+    while turns:
+        queue = turns.popleft()
+        task = next(queue, None)
+        if task is None:
+            continue
+        worker = room.take(task)
+        if worker is not None:  # else the whole queue waits: its tasks all need the same
+            yield task, worker
+            turns.append(queue)

@@ -1,0 +1,188 @@
+"""A client's account: how submissions are accepted exactly once, whatever is lost on the way.
+
+The client's folder holds its ledger. Every write is one `multi` that sets the ledger, conditional
+on its version, together with the tasks it submits and the statuses it takes. Batches are numbered,
+and the ledger says which was the last: after a lost connection the account reads it, and knows of
+each batch under way whether it was committed. A repeated batch can only be accepted once, since the
+version it expects is gone if it was accepted before.
+
+Several batches are under way at a time, each expecting the version that the one before it makes.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ..words import limits, paths, records
+from ..words.errors import MasterworkerError, NotAuthorized
+from ..words.model import Ledger
+from ..zookeeper.failpoints import failpoint
+from ..zookeeper.operations import Code, Create, Delete, Operation, Refusal, Set, Znode, size
+from ..zookeeper.session import Session, Verdict
+from .future import TaskFuture
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 4
+"""Batches one account keeps under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A task that is to be accepted, and the future that waits for it."""
+
+    number: int
+    create: Create
+    future: TaskFuture
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    after: Ledger
+    submissions: list[Submission]
+    taken: list[int]
+    reply: Verdict
+
+
+class Account:
+    """One client id with its books, used by one thread.
+
+    Put into `submissions` what is to be accepted and into `taken` the numbers of the statuses that
+    were handed over; `pump` does the rest, and tells `on_settled` of submissions that were accepted
+    or refused for good.
+    """
+
+    def __init__(self, on_settled: Callable[[list[Submission]], None]) -> None:
+        self._on_settled = on_settled
+        self.client = secrets.token_hex(paths.CLIENT_ID_BYTES)
+        self.folder = paths.statuses(self.client)
+        self.submissions: deque[Submission] = deque()
+        self.taken: deque[int] = deque()
+        self._books: Ledger | None = None
+        """The ledger as the last batch sent will leave it; None while nobody knows."""
+        self._version = 0
+        self._under_way: deque[_Batch] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be written or is under way."""
+        return bool(self.submissions or self.taken or self._under_way)
+
+    def doubt(self) -> None:
+        """The connection broke: what became of the batches under way is to be found by reading."""
+        self._books = None
+
+    def pump(self, session: Session) -> None:
+        """Send what there is to send, and take in the answer to the oldest batch under way.
+
+        Raises ConnectionLost or SessionLost, after which `doubt` is to be called; NotAuthorized.
+        """
+        if self._books is None:
+            self._read_books(session)
+        while (self.submissions or self.taken) and len(self._under_way) < WINDOW:
+            self._send(session)
+        if self._under_way:
+            refusal = self._under_way[0].reply.wait()
+            if refusal is None:
+                failpoint("client.accepted")
+                self._on_settled(self._under_way.popleft().submissions)
+            else:
+                self._refused(session, refusal)
+
+    # --- reading what is true ----------------------------------------------------------------
+
+    def _read_books(self, session: Session) -> None:
+        """Read the ledger, and settle by it what was under way.
+
+        The folder may be missing: at first, and when the master has retired it because this client
+        was idle for long and its books were balanced. Then it is opened with a new ledger.
+        """
+        found = session.get(self.folder)
+        if found is None:
+            found = self._open(session)
+        self._books = records.decode_ledger(found.data)
+        self._version = found.version
+        while self._under_way and self._under_way[0].after.batch <= self._books.batch:
+            self._on_settled(self._under_way.popleft().submissions)
+        while self._under_way:
+            undone = self._under_way.pop()
+            self.submissions.extendleft(reversed(undone.submissions))
+            self.taken.extendleft(reversed(undone.taken))
+
+    def _open(self, session: Session) -> Znode:
+        create = Create(self.folder, records.encode_ledger(Ledger()))
+        refusal = session.commit([create]).wait()
+        if refusal is not None and refusal.code == Code.NO_AUTH:
+            raise NotAuthorized(f"ZooKeeper does not let this client create {self.folder}")
+        found = session.get(self.folder)
+        if found is None:
+            raise MasterworkerError(f"{self.folder} cannot be created: {refusal}")
+        return found
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def _send(self, session: Session) -> None:
+        submissions, taken = self._next()
+        books = self._books or Ledger()
+        after = Ledger(
+            accepted=books.accepted + len(submissions),
+            taken=books.taken + len(taken),
+            expired=books.expired,
+            batch=books.batch + 1,
+        )
+        operations: list[Operation] = [
+            Set(self.folder, records.encode_ledger(after), self._version)
+        ]
+        operations += [submission.create for submission in submissions]
+        operations += [Delete(f"{self.folder}/{number}") for number in taken]
+        reply = session.commit(operations)
+        self._under_way.append(_Batch(after, submissions, taken, reply))
+        self._books = after
+        self._version += 1
+
+    def _next(self) -> tuple[list[Submission], list[int]]:
+        """What the next batch carries, within the bounds in count and bytes."""
+        submissions: list[Submission] = []
+        total = 0
+        while self.submissions and len(submissions) < limits.BATCH_COUNT - 1:
+            total += size(self.submissions[0].create)
+            if submissions and total > limits.BATCH_BYTES:
+                break
+            submissions.append(self.submissions.popleft())
+        room = limits.BATCH_COUNT - len(submissions)
+        taken = [self.taken.popleft() for _ in range(min(room, len(self.taken)))]
+        return submissions, taken
+
+    def _refused(self, session: Session, refusal: Refusal) -> None:
+        """Take out what the oldest batch was refused for; the ledger says what became of the rest.
+
+        Batches behind it expected its version, so they were refused too.
+        """
+        batch = self._under_way[0]
+        self._wait_for_all()
+        index = refusal.index - 1
+        if index >= len(batch.submissions):  # a status that is gone: it expired before we took it
+            batch.taken.pop(index - len(batch.submissions))
+        elif index >= 0:
+            submission = batch.submissions.pop(index)
+            submission.future.fail(_why(submission, refusal))
+            self._on_settled([submission])
+        elif refusal.code not in (Code.BAD_VERSION, Code.NO_NODE):
+            raise NotAuthorized(
+                f"ZooKeeper does not let this client write {self.folder}: {refusal}"
+            )
+        self._read_books(session)
+
+    def _wait_for_all(self) -> None:
+        for batch in self._under_way:
+            batch.reply.wait()
+
+
+def _why(submission: Submission, refusal: Refusal) -> MasterworkerError:
+    text = f"ZooKeeper did not accept task {submission.future.task_id}: {refusal}"
+    return NotAuthorized(text) if refusal.code == Code.NO_AUTH else MasterworkerError(text)

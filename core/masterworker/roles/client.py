@@ -1,0 +1,168 @@
+"""The client: what programs use to submit tasks and get their results.
+
+with Client("127.0.0.1:2181") as client:
+    future = client.submit(b"payload", executor="echo")
+    future.result(timeout=10)
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Final
+
+from ..words import limits, paths, records
+from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
+from ..words.errors import Refused, Unavailable
+from ..words.model import Task
+from ..zookeeper.operations import Create
+from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
+from .account import Submission
+from .courier import Courier
+from .future import TaskFuture
+
+UNSENT_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of submissions not accepted yet before `submit` blocks."""
+
+POSTED_TOGETHER: Final = 1_000
+"""Tasks that `submit_many` prepares before it hands them over."""
+
+MAP_WINDOW: Final = 2_000
+"""Tasks that `map` keeps submitted ahead of the result it yields next."""
+
+
+class Client:
+    """A client of the cluster at `hosts` (`host:port[,host:port...][/chroot]`). Thread-safe.
+
+    `session_timeout` and `connect_timeout` are seconds. Raises Unavailable if no ZooKeeper answers
+    within `connect_timeout`. Close it, or use it in a `with` statement.
+    """
+
+    def __init__(
+        self,
+        hosts: str = "127.0.0.1:2181",
+        *,
+        session_timeout: float = DEFAULT_TIMEOUT,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        self._courier = Courier(hosts, session_timeout)
+        self._lock = threading.Lock()
+        self._submitted = 0
+        self._courier.start(connect_timeout)
+        atexit.register(self.close)
+
+    def submit(
+        self,
+        payload: bytes,
+        *,
+        executor: str = DEFAULT_EXECUTOR,
+        attempts: int | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> TaskFuture:
+        """Submit one task.
+
+        `attempts` is how many attempts may fail before the task does (default: what the executor
+        says); `options` are texts for the executor. It returns at once, before the task is
+        accepted (see `flush`), unless a great deal is unsent: then it waits. Raises
+        PayloadTooLarge, Refused, BadName.
+        """
+        return self.submit_many([payload], executor=executor, attempts=attempts, options=options)[0]
+
+    def submit_many(
+        self,
+        payloads: Iterable[bytes],
+        *,
+        executor: str = DEFAULT_EXECUTOR,
+        attempts: int | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> list[TaskFuture]:
+        """Submit a task for each payload; see `submit`."""
+        paths.check_executor(executor)
+        records.check_options(options or {})
+        if attempts is not None and not 1 <= attempts <= limits.MAX_ATTEMPTS:
+            raise Refused(f"attempts={attempts}: a task can have 1 to {limits.MAX_ATTEMPTS}")
+        futures: list[TaskFuture] = []
+        prepared: list[Submission] = []
+        for payload in payloads:
+            prepared.append(self._prepare(bytes(payload), executor, attempts, options or {}))
+            futures.append(prepared[-1].future)
+            if len(prepared) >= POSTED_TOGETHER:
+                self._post(prepared)
+                prepared = []
+        self._post(prepared)
+        return futures
+
+    def map(
+        self,
+        executor: str,
+        payloads: Iterable[bytes],
+        *,
+        timeout: float | None = None,
+        window: int = MAP_WINDOW,
+    ) -> Iterator[bytes]:
+        """Yield the result of each payload, in order, with at most `window` submitted ahead.
+
+        Raises what the first task without a result raises; TimeoutError if a result is not there
+        `timeout` seconds after the call.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ahead: deque[TaskFuture] = deque()
+        for payload in payloads:
+            ahead.append(self.submit(payload, executor=executor))
+            if len(ahead) >= window:
+                yield ahead.popleft().result(_left(deadline))
+        while ahead:
+            yield ahead.popleft().result(_left(deadline))
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything submitted so far is accepted, `timeout` seconds at the most.
+
+        Once accepted, a task outlives this client. Raises Unavailable if time runs out.
+        """
+        if not self._courier.wait_until_unsent(0, timeout):
+            raise Unavailable(
+                f"not everything was accepted within {timeout:g} s; what is accepted in the end "
+                "is accepted once: is ZooKeeper up?"
+            )
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Send what is unsent, within `timeout` seconds, and end the session.
+
+        Futures still waiting end with ClientClosed; their tasks go on.
+        """
+        atexit.unregister(self.close)
+        self._courier.close(timeout)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _prepare(
+        self, payload: bytes, executor: str, attempts: int | None, options: Mapping[str, str]
+    ) -> Submission:
+        with self._lock:
+            number = self._submitted + 1
+            task_id = paths.task_id(self._courier.account.client, number)
+            task = Task(task_id, executor, time.time(), attempts, options)
+            create = Create(paths.task(task_id), records.encode_task(task, payload))
+            self._submitted = number  # only now: a refused payload takes no number
+        return Submission(number, create, TaskFuture(task_id))
+
+    def _post(self, submissions: list[Submission]) -> None:
+        self._courier.wait_until_unsent(UNSENT_BYTES, None)
+        self._courier.post(submissions)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,105 @@
+"""The worker's runners as one: each job goes inline or to a process, as its executor wants it.
+
+Also the worker's lease: the promise that attempts stop when ZooKeeper has not been heard for so
+long that the session could end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..execution.attempts import Job, Outcome, Runner
+from ..execution.configuration import configure
+from ..execution.guardian import Guardian
+from ..execution.inline import InlineRunner
+from ..execution.slots import ProcessRunner
+from ..words.executor import Executor
+
+
+class Crew:
+    """Everything that runs attempts in this worker, for as long as the worker lives.
+
+    `executors` are those offered, by name; `processes` is how many attempts may run in child
+    processes at a time; `configs` are the operator's raw tables, from `file`. `wake` is set when an
+    outcome has arrived. Raises BadConfiguration.
+    """
+
+    def __init__(
+        self,
+        executors: Mapping[str, Executor],
+        processes: int,
+        wake: threading.Event,
+        configs: Mapping[str, Mapping[str, Any]],
+        file: Path | None = None,
+    ) -> None:
+        self._executors = executors
+        self._configs = configure(executors, configs, file=file)
+        self._wake = wake
+        self._outcomes: deque[Outcome] = deque()
+        self._guardian: Guardian | None = None
+        self._inline: Runner | None = None
+        self._processes: Runner | None = None
+        inline = {name: executor for name, executor in executors.items() if executor.inline}
+        others = {name: executor for name, executor in executors.items() if not executor.inline}
+        if inline:
+            self._inline = InlineRunner(inline, self._take)
+        if others:
+            self._guardian = Guardian()
+            self._guardian.start()
+            own = {name: table for name, table in configs.items() if name in others}
+            self._processes = ProcessRunner(others, processes, self._guardian, self._take, own)
+
+    def config(self, executor: str) -> Any:
+        """What the operator configured for an executor, as the executor wants to see it."""
+        return self._configs.get(executor)
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Run these jobs as soon as there is room."""
+        inline = [job for job in jobs if self._executors[job.task.executor].inline]
+        others = [job for job in jobs if not self._executors[job.task.executor].inline]
+        if inline and self._inline is not None:
+            self._inline.start(inline)
+        if others and self._processes is not None:
+            self._processes.start(others)
+
+    def stop(self, task_id: str) -> None:
+        """This attempt must not go on; no outcome will come of it."""
+        for runner in self._runners():
+            runner.stop(task_id)
+
+    def stop_all(self) -> None:
+        """No attempt must go on; returns when their processes are dead."""
+        for runner in self._runners():
+            runner.stop_all()
+        self._outcomes.clear()
+
+    def withdraw(self) -> list[str]:
+        """Drop the jobs that have not begun, and return their tasks."""
+        return [task_id for runner in self._runners() for task_id in runner.withdraw()]
+
+    def outcomes(self) -> list[Outcome]:
+        """What has ended since the last call."""
+        return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+
+    def lease(self, until: float) -> None:
+        """Let attempts in processes run until this monotonic second, and no longer."""
+        if self._guardian is not None:
+            self._guardian.extend(until)
+
+    def close(self) -> None:
+        """End every thread and process."""
+        for runner in self._runners():
+            runner.close()
+        if self._guardian is not None:
+            self._guardian.close()
+
+    def _runners(self) -> list[Runner]:
+        return [runner for runner in (self._inline, self._processes) if runner is not None]
+
+    def _take(self, outcomes: list[Outcome]) -> None:
+        self._outcomes.extend(outcomes)
+        self._wake.set()

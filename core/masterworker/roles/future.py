@@ -1,0 +1,51 @@
+"""The future of a submitted task: a `concurrent.futures.Future` that knows its task."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import Future, InvalidStateError
+
+from ..words import records
+from ..words.errors import BadRecord, MasterworkerError, TaskFailed
+from ..words.model import State
+
+
+class TaskFuture(Future[bytes]):
+    """A task's result to come.
+
+    `result()` returns the result's bytes or raises TaskFailed with the history of its attempts;
+    TaskCancelled if somebody cancelled the task; ClientClosed if the client was closed before the
+    status arrived. It works with `concurrent.futures.wait`, `as_completed` and
+    `asyncio.wrap_future`. `cancel()` returns False: a future cannot take a task back.
+    """
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__()
+        self.task_id = task_id
+        self.set_running_or_notify_cancel()
+
+    def __repr__(self) -> str:
+        return f"<TaskFuture {self.task_id} {self._state.lower()}>"
+
+    def fail(self, error: BaseException) -> None:
+        """End the future with an error, unless it has ended already."""
+        with contextlib.suppress(InvalidStateError):
+            self.set_exception(error)
+
+    def settle(self, data: bytes) -> None:
+        """End the future with the status znode's data."""
+        try:
+            status = records.decode_status(data)
+        except BadRecord as error:
+            self.fail(
+                MasterworkerError(
+                    f"the status of task {self.task_id} cannot be understood: {error}"
+                )
+            )
+            return
+        if status.state is not State.DONE:
+            reason = status.reason.value if status.reason else "failed"
+            self.fail(TaskFailed(self.task_id, reason, status.history))
+            return
+        with contextlib.suppress(InvalidStateError):  # the client was closed meanwhile
+            self.set_result(records.body(data))

@@ -1,0 +1,322 @@
+"""One life of a worker: one session, one id, never reused.
+
+It registers, then goes round one loop: list what is assigned, stop what no longer is, run what is
+new, commit what has ended. A status is committed by the `multi` that deletes the assignment, so an
+assignment that is gone means that the attempt's outcome is nobody's business any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..decisions import life
+from ..execution.attempts import Job, Outcome
+from ..words import book, paths, records
+from ..words.errors import BadRecord, ConnectionLost, MasterworkerError, NotAuthorized
+from ..words.executor import Executor, TaskContext
+from ..words.model import Attempt, Ledger, Task, Worker, WorkerState
+from ..zookeeper import batches
+from ..zookeeper.failpoints import failpoint
+from ..zookeeper.operations import Code, Create, Delete, Operation, Refusal, Set, Unreadable
+from ..zookeeper.quarantine import Quarantine
+from ..zookeeper.session import Session
+from ..zookeeper.watched import Listing
+from .crew import Crew
+
+log = logging.getLogger(__name__)
+
+HELD_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of payloads held at the most; assignments beyond are read when others have ended."""
+
+FENCE: Final = 0.5
+"""The part of the session's timeout after which a silent worker stops its attempts.
+
+The leader ends a session a full timeout after it last heard of it. It may have heard last a
+heartbeat interval and half a tick before the heartbeat we know it answered, and the timeout is at
+least two ticks: so it waits 1 - BEAT - 1/4 of the timeout, 0.58, or longer."""
+
+BEAT: Final = 1 / 6
+"""The part of the session's timeout between two heartbeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task this incarnation holds, with all it needs to run it or to hand it back."""
+
+    task: Task
+    payload: bytes
+    version: int
+
+
+class Incarnation:
+    """A registered worker, for as long as its session lives. Used by one thread."""
+
+    def __init__(
+        self,
+        session: Session,
+        crew: Crew,
+        executors: Mapping[str, Executor],
+        name: str,
+        announcement: Worker,
+    ) -> None:
+        self.id = f"{name}-{secrets.token_hex(6)}"
+        self._session = session
+        self._crew = crew
+        self._executors = executors
+        self._announcement = announcement
+        self._folder = Listing(session, paths.assignments(self.id))
+        self._held: dict[str, Held] = {}
+        self._held_bytes = 0
+        self._ended: dict[str, Outcome] = {}
+        self._unread: list[str] = []
+        self._postponed: list[Job] = []
+        self._quarantine = Quarantine()
+        self._next_beat = 0.0
+
+    # --- registration ------------------------------------------------------------------------
+
+    def register(self) -> None:
+        """Announce this worker and make its folder, in one `multi`: neither is seen alone."""
+        self._session.ensure_tree()
+        announcement = records.encode_worker(self._announcement)
+        refusal = self._session.commit(
+            [
+                Create(paths.assignments(self.id)),
+                Create(paths.worker(self.id), announcement, ephemeral=True),
+            ]
+        ).wait()
+        if refusal is not None and not self._is_registered():
+            if refusal.code == Code.NO_AUTH:
+                raise NotAuthorized(f"ZooKeeper does not let worker {self.id} register")
+            raise MasterworkerError(f"worker {self.id} cannot register: {refusal}")
+        log.info("worker %s is ready for %s", self.id, ", ".join(self._announcement.executors))
+
+    def _is_registered(self) -> bool:
+        """Whether an earlier try, whose reply was lost, has registered us."""
+        found = self._session.get(paths.worker(self.id))
+        return found is not None and found.owner == self._session.identity
+
+    # --- one round of the loop ---------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds no task."""
+        return not self._held
+
+    def beat(self) -> float:
+        """Send a heartbeat if one is due; returns the monotonic second of the next.
+
+        It also renews the lease of the attempts: they may run for as long as we know that the
+        session lives.
+        """
+        now = time.monotonic()
+        timeout = self._session.timeout
+        if now >= self._next_beat and self._session.connected:
+            self._session.beat()
+            self._next_beat = now + timeout * BEAT
+        self._crew.lease(self._session.confirmed + timeout * FENCE)
+        return max(self._next_beat, now + 0.01)
+
+    @property
+    def silent(self) -> bool:
+        """Whether ZooKeeper was not heard for so long that attempts must not run."""
+        return time.monotonic() > self._session.confirmed + self._session.timeout * FENCE
+
+    def round(self) -> None:
+        """Take in what was assigned or taken away, and commit what has ended.
+
+        Raises ConnectionLost, after which the next round finds out by reading what came of it.
+        """
+        if self.silent:
+            self._pause()
+            return
+        try:
+            if self._folder.stale:
+                self._list()
+            self._resume()
+            self._read()
+            self._collect()
+            if self._ended:
+                self._commit(self._settle(outcome) for outcome in list(self._ended.values()))
+        except ConnectionLost:
+            self._folder.stale = True
+            raise
+
+    def _pause(self) -> None:
+        """Stop every attempt until ZooKeeper is heard again; outcomes stay to be committed."""
+        self._collect()
+        running = [held for task, held in self._held.items() if task not in self._ended]
+        self._crew.stop_all()
+        self._postponed = [self._job(held) for held in running]
+
+    def _resume(self) -> None:
+        postponed, self._postponed = self._postponed, []
+        if postponed:
+            self._crew.start([job for job in postponed if job.task.id in self._held])
+
+    def _list(self) -> None:
+        names = set(self._quarantine.sift(self._folder.path, self._folder.read() or []))
+        for gone in self._held.keys() - names:
+            log.info("task %s was taken away", gone)
+            self._drop(gone)
+        self._unread = sorted(names - self._held.keys())
+
+    def _read(self) -> None:
+        """Read new assignments and start them, as far as memory allows."""
+        if not self._unread or self._held_bytes >= HELD_BYTES:
+            return
+        jobs: list[Job] = []
+        read = 0
+        unread = [paths.assignment(self.id, name) for name in self._unread]
+        for path, found in self._session.read_each(unread):
+            read += 1
+            if isinstance(found, Unreadable):
+                self._quarantine.add(path, f"it cannot be read (error {found.code})")
+            elif found is not None:
+                held = self._understand(path, found.data, found.version)
+                if held is not None:
+                    self._held[held.task.id] = held
+                    self._held_bytes += len(held.payload)
+                    jobs.append(self._job(held))
+            if self._held_bytes >= HELD_BYTES:
+                break
+        self._unread = self._unread[read:]
+        failpoint("worker.read")
+        self._begin(jobs)
+
+    def _understand(self, path: str, data: bytes, version: int) -> Held | None:
+        try:
+            task = book.task_in(path.rpartition("/")[2], data)
+        except BadRecord as error:
+            self._quarantine.add(path, str(error))
+            return None
+        return Held(task, book.payload_in(data), version)
+
+    def _begin(self, jobs: list[Job]) -> None:
+        self._crew.start([job for job in jobs if job.task.executor in self._executors])
+        strange = [job.task.id for job in jobs if job.task.executor not in self._executors]
+        if strange:
+            log.warning("handing back %d tasks for executors not offered here", len(strange))
+            self.hand_back(strange)
+
+    def _job(self, held: Held) -> Job:
+        task = held.task
+        context = TaskContext(
+            task_id=task.id,
+            executor=task.executor,
+            worker=self.id,
+            attempt=len(task.history) + 1,
+            submitted=task.submitted,
+            options=task.options,
+            config=self._crew.config(task.executor),
+        )
+        return Job(task, held.payload, context)
+
+    def _collect(self) -> None:
+        """Take in the outcomes that have arrived."""
+        for outcome in self._crew.outcomes():
+            held = self._held.get(outcome.task_id)
+            if held is None:
+                continue
+            if outcome.interrupted:
+                self._postponed.append(self._job(held))
+            else:
+                self._ended[outcome.task_id] = outcome
+
+    # --- committing --------------------------------------------------------------------------
+
+    def _settle(self, outcome: Outcome) -> batches.Unit[str]:
+        """The change that records an outcome: the status, or the way back for another attempt."""
+        held = self._held[outcome.task_id]
+        task, result = held.task, outcome.result or b""
+        if outcome.reason is None:
+            move = life.complete(task, self.id, outcome.started, outcome.ended)
+        else:
+            attempt = Attempt(
+                self.id, outcome.reason, outcome.detail, outcome.started, outcome.ended
+            )
+            attempts = self._executors[task.executor].attempts
+            move = life.fail(task, attempt, attempts, outcome.ended)
+        return self._unit(held, move, result)
+
+    def _unit(self, held: Held, move: life.Move, result: bytes = b"") -> batches.Unit[str]:
+        if move.status is not None:
+            data = book.status_data(move.task, move.status, result)
+        else:
+            data = book.task_data(move.task, held.payload)
+        operations = (Delete(move.source, held.version), Create(move.target, data))
+        return batches.Unit(held.task.id, operations)
+
+    def _commit(self, units: Iterable[batches.Unit[str]]) -> None:
+        failpoint("worker.before-commit")
+        report = batches.commit(self._session, [batches.Group((), units)])
+        failpoint("worker.after-commit")
+        for task in report.done:
+            self._drop(task)
+        for task, refusal in report.refused:
+            self._refused(task, refusal)
+        if report.unknown:
+            raise ConnectionLost(f"the outcome of {len(report.unknown)} commits is unknown")
+
+    def _refused(self, task: str, refusal: Refusal) -> None:
+        if refusal.index == 0 and refusal.code in (Code.NO_NODE, Code.BAD_VERSION):
+            log.info("task %s was taken away before its outcome was recorded", task)
+            self._drop(task)
+        elif refusal.index == 1 and refusal.code == Code.NODE_EXISTS:
+            log.warning("task %s has a status already: the first one stands", task)
+            self._session.commit([Delete(paths.assignment(self.id, task))]).wait()
+            self._drop(task)
+        elif refusal.index == 1 and refusal.code == Code.NO_NODE and paths.is_task(task):
+            folder = paths.parent(paths.status(task))
+            log.warning("task %s: the client's folder %s is gone; making it anew", task, folder)
+            self._session.commit([Create(folder, records.encode_ledger(Ledger()))]).wait()
+        else:
+            log.error("task %s: its outcome cannot be recorded: %s", task, refusal)
+            self._quarantine.add(paths.assignment(self.id, task), str(refusal))
+            self._drop(task)
+
+    def _drop(self, task: str) -> None:
+        """Forget a task that is not ours any more, and stop its attempt."""
+        held = self._held.pop(task, None)
+        if held is not None:
+            self._held_bytes -= len(held.payload)
+        if self._ended.pop(task, None) is None:
+            self._crew.stop(task)
+
+    # --- leaving -----------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no new tasks, and hand back those not begun."""
+        self._announcement = replace(self._announcement, state=WorkerState.DRAINING)
+        announcement = records.encode_worker(self._announcement)
+        self._session.commit([Set(paths.worker(self.id), announcement)]).wait()
+        self.hand_back(self._crew.withdraw())
+
+    def hand_back(self, tasks: Iterable[str]) -> None:
+        """Put tasks back into the queue, stopping what runs of them."""
+        units = []
+        for task in tasks:
+            held = self._held.get(task)
+            if held is not None and task not in self._ended:
+                self._crew.stop(task)
+                units.append(self._unit(held, life.hand_back(held.task, self.id)))
+        if units:
+            log.info("handing back %d tasks", len(units))
+            self._commit(units)
+
+    def hand_back_all(self) -> None:
+        """Put back whatever has no outcome yet."""
+        self._collect()
+        self.hand_back([task for task in self._held if task not in self._ended])
+
+    def leave(self) -> None:
+        """Take this worker off the list, with its folder if that is empty."""
+        leaving: list[Operation] = [Delete(paths.worker(self.id))]
+        refusal = self._session.commit([*leaving, Delete(self._folder.path)]).wait()
+        if refusal is not None:
+            self._session.commit(leaving).wait()

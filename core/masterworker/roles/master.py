@@ -1,0 +1,196 @@
+"""The master: stands for election, and in office reads, plans and carries out, over and over.
+
+    connect --> stand by --> in office: survey, plan, move, clean --> ...
+       ^ |________________________________________________|
+         the session is lost, or another master took office
+
+One thread. Watches and signals only wake it; what it does follows from what it then reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+from .. import __version__
+from ..decisions.plan import plan
+from ..words.errors import ConnectionLost, Fenced, SessionLost, Unavailable
+from ..words.model import Master as MasterRecord
+from ..zookeeper.cleaner import Cleaner
+from ..zookeeper.election import Election
+from ..zookeeper.failpoints import failpoint
+from ..zookeeper.moves import Mover
+from ..zookeeper.session import DEFAULT_TIMEOUT, Session
+from ..zookeeper.survey import Survey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """What an operator can set. All in seconds.
+
+    `status_ttl` is how long an unread status is kept at least; `folder_ttl` how long the balanced
+    books of a client that may be gone are; `look_interval` how often a primary reads everything
+    even though no watch told it to.
+    """
+
+    session_timeout: float = DEFAULT_TIMEOUT
+    status_ttl: float = 24 * 3600.0
+    folder_ttl: float = 3600.0
+    look_interval: float = 30.0
+
+
+class Master:
+    """A master process: primary or backup."""
+
+    def __init__(self, hosts: str, settings: MasterSettings | None = None) -> None:
+        self._hosts = hosts
+        self._settings = settings or MasterSettings()
+        self._wake = threading.Event()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Make run() leave office at once and return. Safe in a signal handler."""
+        self._stopping = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Serve until stop(). Raises Unavailable if ZooKeeper cannot be reached at the start."""
+        started = False
+        while not self._stopping:
+            session = Session(self._hosts, timeout=self._settings.session_timeout, wake=self._wake)
+            try:
+                session.start()
+                started = True
+                self._serve(session)
+            except (SessionLost, Fenced) as error:
+                log.warning("out of office, starting again: %s", error)
+            except Unavailable as error:
+                if not started:
+                    raise
+                log.warning("%s", error)
+            finally:
+                session.close()
+
+    def _serve(self, session: Session) -> None:
+        """Stand for election with one session for as long as it lives."""
+        me = MasterRecord(
+            id=f"{socket.gethostname()[:100]}-{secrets.token_hex(4)}",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            started=time.time(),
+        )
+        election = Election(session, me)
+        announced = False
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                if not announced:
+                    session.ensure_tree()
+                    election.announce()
+                    announced = True
+                    log.info("master %s stands by", me.id)
+                epoch = election.run()
+                if epoch is not None:
+                    _Term(session, election, epoch, self._settings).serve(self)
+                    election.leave(epoch)
+                    return
+            except ConnectionLost as error:
+                log.warning("%s", error)
+            self.pause(session, None if election.office_changed else self._settings.look_interval)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() was called."""
+        return self._stopping
+
+    def pause(self, session: Session, seconds: float | None) -> None:
+        """Wait to be woken, at most `seconds` if connected (None: not at all).
+
+        Raises SessionLost when the session is over.
+        """
+        while not session.connected and not session.lost and not self._stopping:
+            self._wake.wait(self._settings.look_interval)
+            self._wake.clear()
+            seconds = None
+        if session.lost:
+            raise SessionLost(f"the session with {session.hosts} is over")
+        if seconds is not None and seconds > 0:
+            self._wake.wait(seconds)
+
+
+class _Term:
+    """One term of office, under one epoch."""
+
+    def __init__(
+        self, session: Session, election: Election, epoch: int, settings: MasterSettings
+    ) -> None:
+        self._session = session
+        self._election = election
+        self._epoch = epoch
+        self._settings = settings
+        self._survey = Survey(session)
+        self._mover = Mover(session, self._survey, epoch)
+        self._cleaner = Cleaner(
+            session,
+            self._survey,
+            epoch,
+            status_ttl=settings.status_ttl,
+            folder_ttl=settings.folder_ttl,
+            grace=max(10.0, session.timeout),
+        )
+        self._sweep_interval = min(
+            60.0, max(0.2, min(settings.status_ttl, settings.folder_ttl) / 10)
+        )
+        self._next_sweep = 0.0
+        self._next_full_look = time.monotonic() + settings.look_interval
+
+    def serve(self, master: Master) -> None:
+        """Rule until the master is stopped. Raises Fenced and SessionLost when the term is over."""
+        failpoint("master.in-office")
+        while not master.stopping:
+            master._wake.clear()
+            try:
+                self._round()
+                pause = self._until_next()
+            except ConnectionLost as error:
+                log.warning("%s", error)
+                self._survey.doubt()
+                pause = None
+            master.pause(self._session, pause)
+
+    def _round(self) -> None:
+        if self._election.office_changed and self._election.run() != self._epoch:
+            raise Fenced(f"epoch {self._epoch} is over: the office changed hands")
+        now = time.monotonic()
+        if now >= self._next_full_look:
+            self._survey.doubt()
+            self._next_full_look = now + self._settings.look_interval
+        self._survey.refresh()
+        failpoint("master.planned")
+        moves = plan(self._survey.snapshot(), time.time())
+        if moves:
+            failpoint("master.before-moves")
+            summary = self._mover.carry_out(moves)
+            failpoint("master.after-moves")
+            log.debug("carried out %s", summary)
+        self._cleaner.mend_folders()
+        if now >= self._next_sweep:
+            self._cleaner.sweep()
+            failpoint("master.swept")
+            self._next_sweep = time.monotonic() + self._sweep_interval
+
+    def _until_next(self) -> float:
+        """Seconds until something is due even if no watch fires."""
+        due = min(self._next_full_look, self._next_sweep)
+        put_off = self._survey.next_look()
+        if put_off is not None:
+            due = min(due, put_off)
+        return max(0.0, due - time.monotonic())

@@ -1,0 +1,70 @@
+"""The bounds everything keeps to. One place, so that a reader can add them up."""
+
+from __future__ import annotations
+
+from typing import Final
+
+JUTE_MAXBUFFER: Final = 0xFFFFF
+"""Bytes. ZooKeeper's default bound for one request; over it the server drops the connection.
+Source: the `jute.maxbuffer` option of the ZooKeeper administrator's guide."""
+
+MAX_PAYLOAD: Final = 900_000
+"""Bytes of a task's payload or result. With the largest header and the largest path around it, a
+record this big still fits into one request."""
+
+MAX_HEADER: Final = 65_535
+"""Bytes of a record's header: the most that its two-byte length field can say."""
+
+BATCH_COUNT: Final = 250
+"""Operations in one `multi`. Beyond about 100 the cost per operation no longer
+falls (docs/protocol.md, "What things cost")."""
+
+BATCH_BYTES: Final = 512 * 1024
+"""Bytes in one `multi` of several items; one item alone may be larger, up to a full record."""
+
+READ_COUNT: Final = 200
+"""Znodes in one multi-read."""
+
+READ_BYTES: Final = 4 * 1024 * 1024
+"""Bytes aimed at in the reply to one multi-read; the count is adapted to the sizes met."""
+
+IN_FLIGHT: Final = 8
+"""Requests one role keeps under way at a time."""
+
+MAX_ATTEMPTS: Final = 16
+"""The most attempts a task may ask for: its whole history must fit into its header."""
+
+MAX_LOSSES: Final = 5
+"""How many workers may die under a task before it is given up as `lost`: a task that kills its
+worker must not kill them all."""
+
+MAX_DETAIL: Final = 2_000
+"""Bytes of evidence kept of one attempt (the end of a traceback, the tail of stderr)."""
+
+MAX_OPTIONS: Final = 32
+"""Options one task may carry for its executor."""
+
+MAX_OPTION_BYTES: Final = 8_000
+"""Bytes of all the options of one task together: beside them, the longest history fits."""
+
+MAX_TEXT: Final = 1_000
+"""Characters of a text that only people read: a host's name, a version."""
+
+MAX_NAME: Final = 200
+"""Characters of a znode's name."""
+
+MAX_EXECUTOR_NAME: Final = 64
+"""Characters of an executor's name."""
+
+MAX_EXECUTORS: Final = 256
+"""Executors one worker may offer."""
+
+MAX_SLOTS: Final = 10_000
+"""Slots one worker may offer."""
+
+INLINE_SLOTS: Final = 1_000
+"""Slots for inline attempts that a worker adds to its process slots when `--slots` is not given: a
+trivial attempt needs no processor of its own, and a full batch keeps the batches large."""
+
+BOOK_SLOTS: Final = 8
+"""Tasks given at a time to a worker that knows only the book's protocol, which says no number."""

@@ -1,0 +1,146 @@
+"""The tree: the only place that builds or parses a znode path, and that judges names.
+
+/master                    ephemeral; who is primary
+/epoch                     persistent; its data version is the epoch
+/masters/<master>          ephemeral; every running master, for `mwctl status`
+/workers/<worker>          ephemeral; an incarnation of a worker
+/assign/<worker>/<task>    a task this worker must run
+/tasks/<task>              a task that no worker has yet
+/status/<client>/<n>       a finished task's status
+/status/<task>             the same, for a task of one of the book's own clients
+/cancel/<task>             somebody's wish that a task be cancelled
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .errors import BadName
+from .limits import MAX_EXECUTOR_NAME, MAX_NAME
+
+MASTER: Final = "/master"
+EPOCH: Final = "/epoch"
+MASTERS: Final = "/masters"
+WORKERS: Final = "/workers"
+ASSIGN: Final = "/assign"
+TASKS: Final = "/tasks"
+STATUS: Final = "/status"
+CANCEL: Final = "/cancel"
+
+FOLDERS: Final = (EPOCH, MASTERS, WORKERS, ASSIGN, TASKS, STATUS, CANCEL)
+"""The persistent znodes that every role makes sure of before it starts."""
+
+CLIENT_ID_BYTES: Final = 8
+"""Random bytes in a client id: 64 bits, so that nobody guesses or repeats one."""
+
+_CLIENT_ID = re.compile(r"[0-9a-f]{16}\Z")
+_TASK_ID = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})\Z")
+_NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
+_EXECUTOR = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+_NAME = re.compile(r"[!-.0-~]+\Z")  # printable ASCII without blank and slash
+
+
+def is_name(name: str) -> bool:
+    """Whether a znode's name is one we handle: 1 to 200 printable ASCII characters.
+
+    ZooKeeper itself allows nearly all of Unicode; control characters and look-alikes have no
+    business in a log line or a shell.
+    """
+    return len(name) <= MAX_NAME and _NAME.match(name) is not None and name not in (".", "..")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name`, or raise BadName saying which kind of name (`what`) it cannot be."""
+    if not is_name(name):
+        raise BadName(
+            f"{name!r:.300} cannot be a {what}: use 1 to {MAX_NAME} printable ASCII characters "
+            "without blanks and slashes"
+        )
+    return name
+
+
+def is_executor(name: str) -> bool:
+    """Whether `name` can name an executor."""
+    return len(name) <= MAX_EXECUTOR_NAME and _EXECUTOR.match(name) is not None
+
+
+def check_executor(name: str) -> str:
+    """Return `name`, or raise BadName if it cannot name an executor."""
+    if not is_executor(name):
+        raise BadName(
+            f"{name!r:.300} cannot be an executor's name: use 1 to {MAX_EXECUTOR_NAME} lower-case "
+            "letters, digits, '_', '.' and '-', the first a letter or a digit"
+        )
+    return name
+
+
+def is_client(name: str) -> bool:
+    """Whether `name` is a client id of ours."""
+    return _CLIENT_ID.match(name) is not None
+
+
+def is_number(name: str) -> bool:
+    """Whether `name` is a status znode's name below a client's folder."""
+    return _NUMBER.match(name) is not None
+
+
+def is_task(name: str) -> bool:
+    """Whether `name` is a task id of ours, rather than of one of the book's clients."""
+    return _TASK_ID.match(name) is not None
+
+
+def task_id(client: str, number: int) -> str:
+    """The id of a client's `number`-th task."""
+    return f"{client}-{number}"
+
+
+def split_task(task: str) -> tuple[str, int]:
+    """The client and the number in a task id of ours; raises BadName for any other name."""
+    match = _TASK_ID.match(task)
+    if match is None:
+        raise BadName(f"{task!r:.300} is not a task id: expected <client>-<n>, as submit prints it")
+    return match[1], int(match[2])
+
+
+def master(name: str) -> str:
+    """The znode of one running master."""
+    return f"{MASTERS}/{name}"
+
+
+def worker(name: str) -> str:
+    """The znode of one incarnation of a worker."""
+    return f"{WORKERS}/{name}"
+
+
+def assignments(worker: str) -> str:
+    """The folder of a worker's assignments."""
+    return f"{ASSIGN}/{worker}"
+
+
+def assignment(worker: str, task: str) -> str:
+    """The znode of one task assigned to one worker."""
+    return f"{ASSIGN}/{worker}/{task}"
+
+
+def task(task: str) -> str:
+    """The znode of a pending task."""
+    return f"{TASKS}/{task}"
+
+
+def statuses(client: str) -> str:
+    """The folder of a client's statuses; its data is the client's ledger."""
+    return f"{STATUS}/{client}"
+
+
+def status(task: str) -> str:
+    """The znode of a finished task's status."""
+    match = _TASK_ID.match(task)
+    if match is None:
+        return f"{STATUS}/{task}"
+    return f"{STATUS}/{match[1]}/{match[2]}"
+
+
+def parent(path: str) -> str:
+    """The path one level up."""
+    return path.rpartition("/")[0] or "/"

@@ -1,0 +1,1 @@
+"""Floor 3: ZooKeeper. Nothing outside this package imports kazoo."""

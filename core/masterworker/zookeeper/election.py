@@ -1,0 +1,96 @@
+"""Getting into office, staying there, and leaving it.
+
+Being elected is one `multi`: create /master (ephemeral) and set /epoch from the version read to the
+next. That version is the epoch, the fencing token of the term: every write of a master begins with
+`check(/epoch, epoch)`, so whatever an old master sends late is refused by ZooKeeper itself. A check
+of /master would fence nothing, since a znode created anew begins at version 0 again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ..decisions import leadership
+from ..words import paths, records
+from ..words.errors import BadRecord, MasterworkerError, NotAuthorized
+from ..words.model import Master
+from .operations import Check, Code, Create, Delete, Refusal, Set, Znode
+from .session import Session
+from .watched import Existence
+
+log = logging.getLogger(__name__)
+
+
+class Election:
+    """One candidacy: one session, one id, never reused."""
+
+    def __init__(self, session: Session, me: Master) -> None:
+        self._session = session
+        self._me = me
+        self._record = records.encode_master(me)
+        self._office = Existence(session, paths.MASTER)
+
+    def announce(self) -> None:
+        """Make this master known under /masters, for `mwctl status`."""
+        announcement = Create(paths.master(self._me.id), self._record, ephemeral=True)
+        refusal = self._session.commit([announcement]).wait()
+        if refusal is not None and refusal.code != Code.NODE_EXISTS:
+            raise MasterworkerError(f"cannot announce master {self._me.id}: {refusal}")
+
+    def run(self) -> int | None:
+        """The epoch if this master holds office now, else None, with a watch set on the office.
+
+        Raises ConnectionLost, after which the next call finds out by reading what came of it.
+        """
+        for _ in range(3):  # lost to somebody who left at once: look again, but not for ever
+            occupied = self._office.read()
+            decision = self._decide()
+            if isinstance(decision, leadership.Hold):
+                log.info("master %s is in office, epoch %d", self._me.id, decision.epoch)
+                return decision.epoch
+            if isinstance(decision, leadership.Run) and not occupied:
+                self._candidate(decision.epoch_version)
+            elif occupied:
+                return None
+        self._office.stale = True
+        return None
+
+    @property
+    def office_changed(self) -> bool:
+        """Whether the office may have become vacant since the last run."""
+        return self._office.stale
+
+    def leave(self, epoch: int) -> None:
+        """Leave office at once, so that a backup need not wait for the session to end."""
+        try:
+            self._session.commit([Check(paths.EPOCH, epoch), Delete(paths.MASTER)]).wait()
+        except MasterworkerError as error:
+            log.info("leaving office by the session's end: %s", error)
+
+    def _decide(self) -> leadership.Run | leadership.Hold | leadership.Wait:
+        master, epoch = self._session.read([paths.MASTER, paths.EPOCH])
+        if not isinstance(epoch, Znode):
+            raise MasterworkerError(f"{paths.EPOCH} cannot be read: {epoch}")
+        in_office = None if master is None else _owner(master)
+        return leadership.decide(self._me.id, in_office, _owner(epoch), epoch.version)
+
+    def _candidate(self, epoch_version: int) -> None:
+        """Run for office; whether we won is for the next reading to say."""
+        refusal = self._session.commit(
+            [
+                Create(paths.MASTER, self._record, ephemeral=True),
+                Set(paths.EPOCH, self._record, epoch_version),
+            ]
+        ).wait()
+        if isinstance(refusal, Refusal) and refusal.code == Code.NO_AUTH:
+            raise NotAuthorized("ZooKeeper does not let this master run for office: check its ACLs")
+
+
+def _owner(znode: object) -> str:
+    """Whose record this is; "?" for data that names no master of ours, the book's included."""
+    if isinstance(znode, Znode):
+        try:
+            return records.decode_master(znode.data).id
+        except BadRecord:
+            return "?"
+    return "?"

@@ -1,0 +1,142 @@
+"""Carrying out the primary's moves: each one a unit of a fenced batch, so whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from ..decisions.life import Event, Move
+from ..words import book, paths
+from ..words.errors import BadRecord, Fenced, PayloadTooLarge
+from . import batches
+from .operations import Check, Code, Create, Delete, Refusal, Znode
+from .session import Session
+from .survey import Survey
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 1_000
+"""Moves prepared at a time: what they need to read is in memory together."""
+
+_EPOCH_GUARD: Final = 0
+_CREATE: Final = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """What came of a plan: moves carried out, and moves that the tree had overtaken."""
+
+    done: int = 0
+    overtaken: int = 0
+    unknown: int = 0
+
+
+class Mover:
+    """Carries out moves under one epoch, and tells the survey what it changed."""
+
+    def __init__(self, session: Session, survey: Survey, epoch: int) -> None:
+        self._session = session
+        self._survey = survey
+        self._fence = Check(paths.EPOCH, epoch)
+
+    def carry_out(self, moves: Iterable[Move]) -> Summary:
+        """Carry out all moves that still can be. Raises Fenced once another master is in office.
+
+        A move whose source is gone was overtaken, and is forgotten; the next round's reading says
+        what is true now.
+        """
+        summary = Summary()
+        stream = iter(moves)
+        while chunk := list(islice(stream, CHUNK)):
+            report = batches.commit(self._session, self._groups(chunk))
+            if any(refusal.index == _EPOCH_GUARD for _, refusal in report.blocked):
+                raise Fenced(f"epoch {self._fence.version} is over: another master took office")
+            for move in report.done:
+                self._done(move)
+            for move, refusal in report.refused:
+                self._refused(move, refusal)
+            for move, _ in report.blocked:
+                log.info("worker %s left before it got task %s", move.to_worker, move.task.id)
+            summary.done += len(report.done)
+            summary.overtaken += len(report.refused) + len(report.blocked)
+            if report.unknown:
+                summary.unknown += len(report.unknown)
+                self._survey.doubt()
+                break
+        return summary
+
+    # --- before ------------------------------------------------------------------------------
+
+    def _groups(self, moves: Sequence[Move]) -> Iterator[batches.Group[Move]]:
+        """The moves by the worker they go to: whoever is chosen must still be there."""
+        units: dict[str, list[batches.Unit[Move]]] = {}
+        for move, znode in self._with_data(moves):
+            unit = self._unit(move, znode)
+            if unit is not None:
+                units.setdefault(move.to_worker, []).append(unit)
+        for worker, group in units.items():
+            guards = [self._fence, Check(paths.worker(worker))] if worker else [self._fence]
+            yield batches.Group(guards, group)
+
+    def _with_data(self, moves: Sequence[Move]) -> Iterator[tuple[Move, Znode]]:
+        """Each move with the znode it takes away; moves whose source is gone are forgotten."""
+        missing: dict[str, Move] = {}
+        for move in moves:
+            kept = self._survey.kept.get(move.source)
+            if kept is not None:
+                yield move, kept
+            else:
+                missing[move.source] = move
+        for path, found in self._session.read_each(list(missing)):
+            if isinstance(found, Znode):
+                yield missing[path], found
+            else:
+                self._survey.forget(missing[path].task.id, missing[path].worker)
+
+    def _unit(self, move: Move, znode: Znode) -> batches.Unit[Move] | None:
+        try:
+            data = self._data(move, znode.data)
+        except (BadRecord, PayloadTooLarge) as error:
+            self._survey.quarantine.add(move.source, str(error))
+            self._survey.forget(move.task.id, move.worker)
+            return None
+        return batches.Unit(move, (Create(move.target, data), Delete(move.source, znode.version)))
+
+    def _data(self, move: Move, data: bytes) -> bytes:
+        """What the target znode is to hold, when the source holds `data`."""
+        if move.status is not None:
+            return book.status_data(move.task, move.status)
+        worker = self._survey.workers.get(move.to_worker)
+        for_book = worker is not None and worker.book
+        if move.same_record and not for_book:
+            return data
+        return book.task_data(move.task, book.payload_in(data), for_book_worker=for_book)
+
+    # --- after -------------------------------------------------------------------------------
+
+    def _done(self, move: Move) -> None:
+        self._survey.forget(move.task.id, move.worker)
+        if move.to_worker:
+            self._survey.assigned.setdefault(move.to_worker, {})[move.task.id] = move.task
+        if move.event is not Event.ASSIGN:
+            log.info("task %s: %s from worker %s", move.task.id, move.event, move.worker)
+
+    def _refused(self, move: Move, refusal: Refusal) -> None:
+        """One move failed for itself alone.
+
+        Where the target is taken, the task would be in two places, which nobody but a stranger to
+        the protocol can have brought about: it is set aside for `mwctl audit` to report.
+        """
+        self._survey.forget(move.task.id, move.worker)
+        if refusal.index == _CREATE and move.to_worker and refusal.code == Code.NO_NODE:
+            log.warning("worker %s has no folder under %s", move.to_worker, paths.ASSIGN)
+            self._survey.doubt()
+        elif refusal.index == _CREATE:
+            self._survey.quarantine.add(
+                move.source, f"it cannot {move.event} to {move.target}: {refusal}"
+            )
+        elif refusal.code not in (Code.NO_NODE, Code.BAD_VERSION):
+            log.warning("task %s cannot %s: %s", move.task.id, move.event, refusal)

@@ -1,0 +1,335 @@
+"""One ZooKeeper session, from its start to its end: all that the rest of the house knows of kazoo.
+
+A session is never used again once it is lost: kazoo would go on with a new one behind our back,
+and send in it what was meant for the old. Whoever held it makes a new Session, and whatever hung
+on the old one (an office, an incarnation) is over.
+
+Callbacks of kazoo's threads do nothing here but set flags; everything else happens in the thread
+that asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import (
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    NoAuthError,
+    NoNodeError,
+    SessionExpiredError,
+)
+from kazoo.exceptions import KazooException as _KazooError
+from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.protocol.states import KazooState, KeeperState
+from kazoo.retry import KazooRetry
+
+from ..words import limits, paths
+from ..words.errors import (
+    BadConfiguration,
+    ConnectionLost,
+    MasterworkerError,
+    NotAuthorized,
+    SessionLost,
+    Unavailable,
+)
+from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT: Final = 10.0
+"""Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
+
+CONNECT_TIMEOUT: Final = 8.0
+"""Seconds to wait for the first connection: with a command's own start it stays below 10."""
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds to wait for kazoo to close a session; its stop() can hang after failed authentication."""
+
+
+class Reply(Generic[T]):
+    """The answer to a request that is under way."""
+
+    def __init__(self, session: Session, result: Any, what: str) -> None:
+        self._session = session
+        self._result = result
+        self._what = what
+        self._deadline = time.monotonic() + session.timeout
+
+    def wait(self) -> T | None:
+        """The answer, or None if the znode asked for does not exist.
+
+        Raises ConnectionLost if the connection broke, so that nobody knows whether the request was
+        carried out; SessionLost if the session is over, which it also is once an answer is
+        overdue by the session's timeout; NotAuthorized.
+        """
+        try:
+            answer: T = self._result.get(timeout=max(0.0, self._deadline - time.monotonic()))
+        except NoNodeError:
+            return None
+        except KazooTimeoutError:
+            self._session.abandon(f"no answer to {self._what} for {self._session.timeout:g} s")
+            raise SessionLost(
+                f"no answer to {self._what} in time: the session is given up"
+            ) from None
+        except (SessionExpiredError, ConnectionClosedError) as error:
+            self._session.abandon(f"{type(error).__name__} at {self._what}")
+            raise SessionLost(f"the session ended during {self._what}") from error
+        except ConnectionLoss as error:
+            raise ConnectionLost(f"the connection broke during {self._what}") from error
+        except (NoAuthError, AuthFailedError) as error:
+            raise NotAuthorized(
+                f"ZooKeeper refused {self._what}: the credentials do not suffice"
+            ) from error
+        except _KazooError as error:
+            raise MasterworkerError(
+                f"ZooKeeper answered {self._what} with {type(error).__name__}"
+            ) from error
+        return answer
+
+
+class Verdict:
+    """The answer to a commit that is under way."""
+
+    def __init__(self, reply: Reply[list[Refusal]]) -> None:
+        self._reply = reply
+
+    def wait(self) -> Refusal | None:
+        """None if all was carried out, else why nothing was. Raises what Reply.wait raises."""
+        refusals = self._reply.wait()
+        return refusals[0] if refusals else None
+
+
+class Session:
+    """A ZooKeeper session.
+
+    `wake` is set whenever the connection's state changes or a watch fires; the owner's loop waits
+    on it. Times are seconds.
+    """
+
+    def __init__(
+        self, hosts: str, *, timeout: float = DEFAULT_TIMEOUT, wake: threading.Event | None = None
+    ) -> None:
+        self.hosts = hosts
+        self.wake = wake or threading.Event()
+        self._lost = threading.Event()
+        self._confirmed = time.monotonic()
+        self._read_count = 16
+        try:
+            self._kazoo = KazooClient(
+                hosts=hosts,
+                timeout=timeout,
+                connection_retry=KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
+            )
+        except (ValueError, _KazooError) as error:
+            raise BadConfiguration(
+                f"{hosts!r} is no hosts string: expected host:port[,host:port...][/chroot]"
+            ) from error
+        self._kazoo.add_listener(self._state_changed)
+        self._timeout = timeout
+        self._note_agreed_timeout()
+
+    # --- its life ----------------------------------------------------------------------------
+
+    def start(self, connect_timeout: float = CONNECT_TIMEOUT) -> None:
+        """Connect. Raises Unavailable, naming the hosts tried, if nobody answers in time."""
+        connected = self._kazoo.start_async()
+        connected.wait(connect_timeout)
+        if not self._kazoo.connected:
+            state = self._kazoo.client_state
+            self.close()
+            if state == KeeperState.AUTH_FAILED:
+                raise NotAuthorized(f"ZooKeeper at {self.hosts} refused the credentials")
+            raise Unavailable(
+                f"no ZooKeeper answered within {connect_timeout:g} s at {self.hosts}: "
+                "start one (`mwctl dev` starts a private one) or name another with --hosts"
+            )
+        self._confirmed = time.monotonic()
+
+    def close(self) -> None:
+        """End the session, so that its ephemeral znodes vanish at once. Can be called twice."""
+        self._lost.set()
+        closer = threading.Thread(target=self._close, name="close-session", daemon=True)
+        closer.start()
+        closer.join(CLOSE_TIMEOUT)
+        if closer.is_alive():
+            log.warning("the session with %s did not close in %g s", self.hosts, CLOSE_TIMEOUT)
+
+    def _close(self) -> None:
+        try:
+            self._kazoo.stop()
+            self._kazoo.close()
+        except Exception as error:  # noqa: BLE001 - whatever kazoo raises, the session is over
+            log.warning("closing the session with %s: %r", self.hosts, error)
+
+    def abandon(self, why: str) -> None:
+        """Declare the session lost, whatever kazoo thinks of it."""
+        if not self._lost.is_set():
+            log.warning("session with %s lost: %s", self.hosts, why)
+        self._lost.set()
+        self.wake.set()
+
+    def _note_agreed_timeout(self) -> None:
+        """Learn what timeout the server agreed to, which kazoo keeps to itself.
+
+        It may be shorter than what we asked for, and a worker must fall silent before it.
+        """
+        handler = self._kazoo._connection
+        connect = handler._connect
+
+        def noting(*args: Any) -> Any:
+            read_timeout, connect_timeout = connect(*args)
+            self._timeout = read_timeout * 1.5 / 1000.0  # kazoo reads for two thirds of it
+            return read_timeout, connect_timeout
+
+        handler._connect = noting
+
+    def _state_changed(self, state: str) -> None:
+        if state == KazooState.LOST:
+            self._lost.set()
+        self.wake.set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the session is over."""
+        return self._lost.is_set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can be sent now."""
+        return bool(self._kazoo.connected) and not self.lost
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of silence after which the server ends the session, as it agreed to."""
+        return self._timeout
+
+    @property
+    def identity(self) -> int:
+        """The session's number on the server, which ephemeral znodes name as their owner."""
+        client = self._kazoo.client_id
+        return 0 if client is None else int(client[0])
+
+    # --- being heard -------------------------------------------------------------------------
+
+    @property
+    def confirmed(self) -> float:
+        """The latest monotonic second at which we know the session was alive at the leader.
+
+        It is when the newest answered heartbeat was *sent*: the leader handled it later.
+        """
+        return self._confirmed
+
+    def beat(self) -> None:
+        """Send a heartbeat that the leader has to answer; `confirmed` tells of its return.
+
+        A `sync`, because a follower cut off from its leader goes on answering reads for a while
+        after the leader has ended the session.
+        """
+        sent = time.monotonic()
+
+        def answered(result: Any) -> None:
+            if result.successful():
+                self._confirmed = max(self._confirmed, sent)
+
+        self._kazoo.sync_async("/").rawlink(answered)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def commit(self, operations: Sequence[Operation]) -> Verdict:
+        """Carry out all operations or none."""
+        what = f"a multi of {len(operations)} operations at {operations[0].path}"
+        return Verdict(self._send(Multi(operations, self._kazoo.chroot), what))
+
+    def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
+        """The names of a znode's children; `watch` is called once when they next change."""
+        self._require()
+        result = self._kazoo.get_children_async(path, watch=watch)
+        return Reply(self, result, f"the list of {path}")
+
+    def get(self, path: str, watch: Callable[[Any], None] | None = None) -> Znode | None:
+        """A znode's data; `watch` is called once when it next changes."""
+        self._require()
+        reply: Reply[Any] = Reply(
+            self, self._kazoo.get_async(path, watch=watch), f"the data of {path}"
+        )
+        answer = reply.wait()
+        if answer is None:
+            return None
+        data, stat = answer
+        return Znode(
+            data, stat.version, stat.czxid, stat.mzxid, stat.ephemeralOwner, stat.numChildren,
+            stat.pzxid,
+        )  # fmt: skip
+
+    def watch_existence(self, path: str, watch: Callable[[Any], None]) -> bool:
+        """Whether a znode exists; `watch` is called once when that changes, or its data does."""
+        self._require()
+        reply: Reply[Any] = Reply(
+            self, self._kazoo.exists_async(path, watch=watch), f"the existence of {path}"
+        )
+        return reply.wait() is not None
+
+    def read(self, names: Sequence[str]) -> list[Found]:
+        """The data of some znodes, all together in memory."""
+        return [found for _, found in self.read_each(names)]
+
+    def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, Found]]:
+        """The data of many znodes one by one, in as few requests as their sizes allow.
+
+        Sizes are known only afterwards, so the count per request adapts: it doubles while replies
+        are small and shrinks when they are not.
+        """
+        start = 0
+        while start < len(names):
+            part = names[start : start + self._read_count]
+            start += len(part)
+            what = f"a read of {len(part)} znodes at {part[0]}"
+            reply: Reply[list[Found]] = self._send(MultiRead(part, self._kazoo.chroot), what)
+            answer = reply.wait() or []
+            size = sum(len(znode.data) for znode in answer if isinstance(znode, Znode))
+            self._read_count = _next_count(len(part), size)
+            yield from zip(part, answer, strict=True)
+
+    def _send(self, request: Any, what: str) -> Reply[Any]:
+        self._require()
+        result = self._kazoo.handler.async_result()
+        self._kazoo._call(request, result)
+        return Reply(self, result, what)
+
+    def _require(self) -> None:
+        if self.lost:
+            raise SessionLost(f"the session with {self.hosts} is over")
+
+    def ensure_tree(self) -> None:
+        """Create the chroot and the folders every role relies on, where they are missing."""
+        chroot = self._kazoo.chroot
+        parts = [part for part in chroot.split("/") if part]
+        wanted = ["/" + "/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        wanted += [chroot + folder for folder in paths.FOLDERS]
+        reply: Reply[list[Found]] = self._send(MultiRead(wanted, ""), f"the tree at {chroot}/")
+        for path, found in zip(wanted, reply.wait() or [], strict=True):
+            if found is None:
+                creation = self._send(Multi([Create(path)], ""), f"the creation of {path}")
+                refusal = Verdict(creation).wait()
+                if refusal is not None and refusal.code != Code.NODE_EXISTS:
+                    raise _refused(refusal, path)
+
+
+def _refused(refusal: Refusal, path: str) -> MasterworkerError:
+    if refusal.code == Code.NO_AUTH:
+        return NotAuthorized(f"ZooKeeper does not let us create {path}: the credentials do not do")
+    return MasterworkerError(f"ZooKeeper refused to create {path}: {refusal}")
+
+
+def _next_count(count: int, size: int) -> int:
+    """How many znodes to ask for next, when `count` of them had `size` bytes."""
+    fitting = limits.READ_BYTES * count // max(size, 1)
+    return max(1, min(limits.READ_COUNT, 2 * count, fitting))

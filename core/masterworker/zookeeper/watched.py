@@ -1,0 +1,73 @@
+"""Things read again only when a watch says they may have changed.
+
+Level-triggered: the watch sets a flag and wakes the owner's loop, which reads the whole truth. What
+kind of event it was, or how many were folded into one, does not matter. A reconnection sets the
+flag too, since watches may have been missed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .operations import Znode
+from .session import Reply, Session
+
+
+class _Watched:
+    def __init__(self, session: Session, path: str) -> None:
+        self._session = session
+        self.path = path
+        self.stale = True
+        """Whether what was read last may be out of date."""
+
+    def _fired(self, _event: Any) -> None:
+        self.stale = True
+        self._session.wake.set()
+
+
+class Listing(_Watched):
+    """The children of one znode."""
+
+    _reply: Reply[list[str]] | None = None
+
+    def ask(self) -> None:
+        """Send the request, so that several listings can be under way together."""
+        self.stale = False  # before the request: a watch that fires meanwhile must not be lost
+        self._reply = self._session.children(self.path, self._fired)
+
+    def read(self) -> list[str] | None:
+        """The names, or None if the znode does not exist. Raises what Reply.wait raises."""
+        if self._reply is None:
+            self.ask()
+        reply, self._reply = self._reply, None
+        try:
+            return reply.wait() if reply is not None else None
+        except BaseException:
+            self.stale = True
+            raise
+
+
+class Value(_Watched):
+    """The data of one znode."""
+
+    def read(self) -> Znode | None:
+        """The znode, or None if it does not exist. Raises what Session.get raises."""
+        self.stale = False
+        try:
+            return self._session.get(self.path, self._fired)
+        except BaseException:
+            self.stale = True
+            raise
+
+
+class Existence(_Watched):
+    """Whether one znode exists."""
+
+    def read(self) -> bool:
+        """Whether it exists now."""
+        self.stale = False
+        try:
+            return self._session.watch_existence(self.path, self._fired)
+        except BaseException:
+            self.stale = True
+            raise
