@@ -1,0 +1,1 @@
+"""The included executors. They come in as any plugin does: nothing in masterworker knows them."""

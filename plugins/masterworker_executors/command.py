@@ -1,0 +1,133 @@
+"""Runs a command that the operator allows: the payload is its stdin, its stdout is the result.
+
+    [executors.command.allow]
+    gzip = ["gzip", "--stdout"]
+    words = ["/usr/bin/wc", "-w"]
+
+A task chooses one by its option `command`; where only one is allowed, it need not say. No shell is
+involved, and no part of the command line comes from the task.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from masterworker import PayloadTooLarge, Register, TaskContext, hookimpl
+
+MAX_RESULT = 900_000
+"""Bytes. A task's result can have no more, so nobody need read more."""
+
+STDERR_KEPT = 1_500
+"""Bytes of the end of stderr that a failure shows."""
+
+CHUNK = 65_536
+
+Allowed = dict[str, list[str]]
+
+
+class CommandFailed(Exception):
+    """A command ended with an exit code other than 0, or by a signal."""
+
+
+def configure(raw: Mapping[str, Any]) -> Allowed:
+    """The command lines of the table `allow`, by name; none unless the operator names them."""
+    unknown = sorted(raw.keys() - {"allow"})
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; the only one is the table 'allow'")
+    allow = raw.get("allow", {})
+    if not isinstance(allow, dict):
+        raise ValueError(f"allow is {allow!r}, expected a table of name = ['program', 'argument']")
+    for name, argv in allow.items():
+        is_argv = isinstance(argv, list) and all(isinstance(word, str) for word in argv)
+        if not is_argv or not argv or not argv[0]:
+            raise ValueError(f"allow.{name} is {argv!r}, expected ['program', 'argument', ...]")
+    return allow
+
+
+def command(payload: bytes, task: TaskContext) -> bytes:
+    """Feed the payload to the command the task chose, and return what it writes."""
+    name, argv = choose(task.options, task.config)
+    with tempfile.TemporaryFile() as stdin:
+        # A file, not a pipe: nothing need be written while the command's output is being read.
+        stdin.write(payload)
+        stdin.seek(0)
+        with subprocess.Popen(
+            argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                stdout, stderr = _collect(process)
+            except BaseException:
+                process.kill()
+                raise
+    if len(stdout) > MAX_RESULT:
+        raise PayloadTooLarge(
+            f"command {name!r} wrote more than {MAX_RESULT:,} bytes, the most a result can have, "
+            "and was killed: let it store its output and write where"
+        )
+    if process.returncode != 0:
+        raise CommandFailed(
+            f"command {name!r} {_ended(process.returncode)}; the end of its stderr: "
+            + (stderr.decode(errors="replace").strip() or "(nothing)")
+        )
+    return stdout
+
+
+def choose(options: Mapping[str, str], allowed: Allowed) -> tuple[str, list[str]]:
+    """The name and the command line a task asks for. Raises PermissionError if it may not."""
+    names = ", ".join(sorted(allowed)) or "none: the worker's [executors.command.allow] is empty"
+    name = options.get("command")
+    if name is None and len(allowed) == 1:
+        (name,) = allowed
+    if name is None:
+        raise PermissionError(f"the task's option 'command' must name one; allowed: {names}")
+    if name not in allowed:
+        raise PermissionError(f"command {name!r:.200} is not allowed; allowed: {names}")
+    return name, allowed[name]
+
+
+def _collect(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """All of stdout and the end of stderr; stops and kills once stdout is too much for a result."""
+    stdout, stderr = bytearray(), b""
+    for stream, chunk in _chunks(process):
+        if stream is process.stderr:
+            stderr = (stderr + chunk)[-STDERR_KEPT:]
+            continue
+        stdout += chunk
+        if len(stdout) > MAX_RESULT:
+            process.kill()
+            break
+    return bytes(stdout), stderr
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> Iterator[tuple[IO[bytes], bytes]]:
+    """What the command writes, as it comes, with the stream it came on, until both are closed."""
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ, stream)
+        while selector.get_map():
+            for key, _ in selector.select():
+                chunk = os.read(key.fd, CHUNK)
+                if chunk:
+                    yield key.data, chunk
+                else:
+                    selector.unregister(key.fileobj)
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"  # real-time signals have no name
+
+
+@hookimpl
+def masterworker_register_executors(register: Register) -> None:
+    """Bring `command`."""
+    register("command", command, config=configure)

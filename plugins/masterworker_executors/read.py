@@ -1,0 +1,24 @@
+"""The executor of the book's worker: it reads the task's data, logs it, and the task is done."""
+
+from __future__ import annotations
+
+import logging
+
+from masterworker import Register, TaskContext, hookimpl
+
+logger = logging.getLogger(__name__)
+
+LOGGED = 200
+"""Bytes of a task's data that are logged."""
+
+
+def read(payload: bytes, task: TaskContext) -> None:
+    """Log the payload, escaped: a stranger wrote it, and it must not forge log lines."""
+    more = f" and {len(payload) - LOGGED:,} more bytes" if len(payload) > LOGGED else ""
+    logger.info("task %s: %r%s", task.task_id, payload[:LOGGED], more)
+
+
+@hookimpl
+def masterworker_register_executors(register: Register) -> None:
+    """Bring `read`."""
+    register("read", read, inline=True)
