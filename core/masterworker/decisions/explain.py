@@ -1,0 +1,40 @@
+"""Why a task is where it is, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ..words.model import Status, Task, Worker
+from . import placement
+
+
+def pending(
+    task: Task,
+    *,
+    primary: str | None,
+    workers: Mapping[str, Worker],
+    held: Mapping[str, Collection[Task]],
+) -> str:
+    """Why a pending task waits. `primary` is the master in office; `held` what each worker has."""
+    if primary is None:
+        return "no master is in office: start one with `mwctl master`"
+    able = {name: worker for name, worker in workers.items() if placement.can_run(worker, task)}
+    if not able:
+        offered = sorted({name for worker in workers.values() for name in worker.executors})
+        there = f"the workers offer {', '.join(offered)}" if offered else "there are no workers"
+        return (
+            f"no ready worker offers executor {task.executor!r} ({there}): "
+            f"start one with `mwctl worker --executor {task.executor}`"
+        )
+    if placement.Room(able, held).take(task) is None:
+        workers_that = "the only worker" if len(able) == 1 else f"all {len(able)} workers"
+        return f"every slot of {workers_that} offering executor {task.executor!r} is taken"
+    return "it is about to be assigned"
+
+
+def finished(status: Status) -> str:
+    """Why a task ended as it did; empty for one that is done."""
+    if status.reason is None:
+        return ""
+    last = status.history[-1].detail if status.history else ""
+    return f"{status.reason.value.replace('_', ' ')} on worker {status.worker}: {last}"

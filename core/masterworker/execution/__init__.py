@@ -1,0 +1,1 @@
+"""Floor 4: how an attempt is run. Plugins, process slots, the child process, the guardian."""

@@ -1,0 +1,116 @@
+"""Attempts inside the worker itself, for executors that are trivial and say so.
+
+One thread runs them one after another. Outcomes are delivered in batches, as jobs arrive in
+batches: at tens of thousands of attempts a second, waking the worker for each would cost more than
+the attempts do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ..words.executor import Executor
+from .attempts import Job, OnOutcome, Outcome, execute
+
+BATCH_COUNT: Final = 64
+"""Outcomes delivered together at most."""
+
+BATCH_SECONDS: Final = 0.005
+"""How long an outcome waits for others while attempts go on."""
+
+_CLOSE_SECONDS: Final = 1.0
+
+
+class InlineRunner:
+    """The `Runner` of inline executors.
+
+    An attempt that has begun cannot be stopped; `stop` sees to it that its outcome is dropped.
+    """
+
+    def __init__(self, executors: Mapping[str, Executor], on_outcome: OnOutcome) -> None:
+        self._executors = executors
+        self._on_outcome = on_outcome
+        self._changed = threading.Condition()
+        # Everything below is guarded by the condition. A task is in at most one of the three.
+        self._queue: OrderedDict[str, Job] = OrderedDict()
+        self._running: str | None = None
+        self._ready: dict[str, Outcome] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="inline", daemon=True)
+        self._thread.start()
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            for job in jobs:
+                task_id = job.task.id
+                if task_id != self._running and task_id not in self._ready:
+                    self._queue.setdefault(task_id, job)
+            self._changed.notify()
+
+    def stop(self, task_id: str) -> None:
+        with self._changed:
+            self._queue.pop(task_id, None)
+            self._ready.pop(task_id, None)
+            if self._running == task_id:
+                self._running = None
+
+    def stop_all(self) -> None:
+        with self._changed:
+            self._queue.clear()
+            self._ready.clear()
+            self._running = None
+
+    def withdraw(self) -> list[str]:
+        with self._changed:
+            withdrawn = list(self._queue)
+            self._queue.clear()
+            return withdrawn
+
+    def held(self) -> set[str]:
+        with self._changed:
+            return self.running() | set(self._queue) | set(self._ready)
+
+    def running(self) -> set[str]:
+        with self._changed:
+            return set() if self._running is None else {self._running}
+
+    def close(self) -> None:
+        self.stop_all()
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _serve(self) -> None:
+        deliver_at = 0.0
+        while (job := self._next()) is not None:
+            outcome = execute(self._executors[job.task.executor], job.payload, job.context)
+            with self._changed:
+                now = time.monotonic()
+                if self._running == job.task.id:
+                    self._running = None
+                    if not self._ready:
+                        deliver_at = now + BATCH_SECONDS
+                    self._ready[job.task.id] = outcome
+                if len(self._ready) >= BATCH_COUNT or now >= deliver_at or not self._queue:
+                    self._deliver()
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            if self._closed:
+                return None
+            self._running, job = self._queue.popitem(last=False)
+            return job
+
+    def _deliver(self) -> None:
+        if self._ready:
+            outcomes = list(self._ready.values())
+            self._ready.clear()
+            self._on_outcome(outcomes)

@@ -1,0 +1,308 @@
+"""One child process as its worker sees it: started, asked one thing at a time, killed.
+
+The child leads a process group of its own, and what is done to it is done to the group: whatever
+an executor leaves running there goes when the child goes. Its death is seen through a pidfd and
+not only at the end of a pipe, which a process that it forked may be holding open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import IO, Any, Final
+
+from ..words import limits, records
+from ..words.model import Reason
+from . import frames
+from .guardian import Guardian
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS: Final = 60.0
+"""How long a child may take to load its plugins."""
+
+DEATH_SECONDS: Final = 5.0
+"""How long a killed process may take to be gone: one in an uninterruptible system call stays."""
+
+_MODULE: Final = "masterworker.execution.child"
+_SIGNALS: Final = {number.value: number.name for number in signal.Signals}
+_GROUP_SECONDS: Final = 0.5  # from a leader's death to that of the others in its group
+_EXIT_SECONDS: Final = 1.0  # from the end of a dying child's pipe to its death
+_MAX_POLL: Final = 3_600.0  # seconds; poll refuses what exceeds a C int of milliseconds
+_CHUNK: Final = 65_536  # bytes; also the capacity of a pipe
+_LINE: Final = 1_000  # bytes of one line of a child's output that are logged
+
+
+class ChildEnded(Exception):
+    """The child is dead and owes an answer. `interrupted`: it was the guardian who killed it."""
+
+    def __init__(self, reason: Reason, detail: str, *, interrupted: bool = False) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.interrupted = interrupted
+
+
+class _Broken(Exception):
+    """The child is dead, or no longer speaks as it should: then the message says so."""
+
+
+class ChildProcess:
+    """A child process. It belongs to one thread; only `kill` and `gone` are for others too."""
+
+    def __init__(self, environment: Mapping[str, str], guardian: Guardian) -> None:
+        """Start it; `greet` comes next. Raises OSError or RuntimeError if there is no room."""
+        self.asked = 0
+        self.gone = threading.Event()
+        self._killed = False
+        self._reaped = False
+        self._interrupted = False  # by the guardian
+        self._lock = threading.Lock()
+        self._guardian = guardian
+        with contextlib.ExitStack() as undo:
+            requests, self._requests = _pipe(undo)
+            self._answers, answers = _pipe(undo)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE, str(requests), str(answers)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                pass_fds=(requests, answers),
+                env=environment,
+                start_new_session=True,
+            )
+            undo.enter_context(self._process)
+            undo.callback(self._process.kill)
+            self._pidfd = os.pidfd_open(self._process.pid)
+            undo.callback(os.close, self._pidfd)
+            self._output = _Output(self._process.stdout, self._pidfd)
+            undo.pop_all()
+        os.close(requests)
+        os.close(answers)
+        os.set_blocking(self._requests, False)
+        os.set_blocking(self._answers, False)
+        self._death = _poll(self._pidfd)
+        guardian.watch(self.pid)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group's too."""
+        return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """Whether it lives and may go on."""
+        return not self._killed and not self._death.poll(0)
+
+    def greet(self, hello: bytes) -> None:
+        """Say what to load, and wait until the child is ready. Raises ChildEnded."""
+        late = ChildEnded(Reason.FAILED, f"not ready within {START_SECONDS:g} s")
+        try:
+            self._exchange(hello, START_SECONDS, late)
+        except ChildEnded as ended:
+            if ended.interrupted:
+                raise
+            detail = f"a child process could not load the worker's plugins: {ended.detail}"
+            raise ChildEnded(ended.reason, detail) from None
+
+    def ask(self, request: bytes, limit: float | None, subject: str) -> dict[str, Any]:
+        """The answer to a request, given within `limit` seconds. Raises ChildEnded.
+
+        `subject` says in the log for whom the child's output is.
+        """
+        self.asked += 1
+        self._output.begin(subject)
+        late = ChildEnded(Reason.TIMED_OUT, f"no result within its time limit of {limit} s")
+        return self._exchange(request, limit, late)
+
+    def kill(self) -> None:
+        """Kill the process group, at once and without waiting. Any thread may do so."""
+        with self._lock:
+            self._killed = True
+            if not self._reaped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the process group and free everything, if that is not yet done."""
+        if self.gone.is_set():
+            return
+        self.kill()
+        died = self._death.poll(DEATH_SECONDS * 1000)
+        self._interrupted = self._guardian.killed(self.pid)
+        self._guardian.forget(self.pid)
+        with self._lock:
+            self._reaped = True  # from here on its number can be another's
+        if died:
+            self._process.wait()
+            _wait_for_group(self.pid)
+            self._output.close()
+            for descriptor in (self._requests, self._answers, self._pidfd):
+                os.close(descriptor)
+        else:
+            logger.error("process %d does not die of SIGKILL and is left behind", self.pid)
+        self.gone.set()
+
+    # --- asking ---
+
+    def _exchange(self, request: bytes, limit: float | None, late: ChildEnded) -> dict[str, Any]:
+        deadline = None if limit is None else time.monotonic() + limit
+        try:
+            self._send(request, deadline)
+            prefix = self._receive(frames.LENGTH.size, deadline)
+            return frames.unpack(self._receive(frames.length(prefix), deadline))
+        except TimeoutError:
+            self.end()
+            ended = late
+        except (_Broken, OSError, frames.BadFrame) as broken:
+            itself = bool(self._death.poll(_EXIT_SECONDS * 1000))
+            self.end()
+            how = self._how_it_died() if itself else f"it broke off the conversation: {broken}"
+            ended = ChildEnded(Reason.CRASHED, how)
+        if self._interrupted:
+            detail = "stopped by the guardian: the worker had not heard from ZooKeeper for too long"
+            raise ChildEnded(Reason.LOST, detail, interrupted=True)
+        raise ChildEnded(ended.reason, _with_output(ended.detail, self._output.tail()))
+
+    def _send(self, data: bytes, deadline: float | None) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._requests, left) :]
+            except BlockingIOError:
+                if self._wait(self._requests, select.POLLOUT, deadline):
+                    raise _Broken("it died") from None
+
+    def _receive(self, size: int, deadline: float | None) -> bytes:
+        data = bytearray()
+        dead = False
+        while len(data) < size:
+            try:
+                part = os.read(self._answers, min(size - len(data), _CHUNK))
+            except BlockingIOError:
+                if dead:
+                    raise _Broken("it died") from None
+                # Its last words may have come just before its death: read once more.
+                dead = self._wait(self._answers, select.POLLIN, deadline)
+            else:
+                if not part:
+                    raise _Broken("it closed its pipe")
+                data += part
+        return bytes(data)
+
+    def _wait(self, descriptor: int, event: int, deadline: float | None) -> bool:
+        """Wait until `descriptor` is ready or the child is dead; say whether it is dead."""
+        left = _MAX_POLL if deadline is None else deadline - time.monotonic()
+        poll = _poll(self._pidfd)
+        poll.register(descriptor, event)
+        ready = dict(poll.poll(min(max(left, 0.0), _MAX_POLL) * 1000))
+        if not ready and deadline is not None and time.monotonic() >= deadline:
+            raise TimeoutError
+        return self._pidfd in ready
+
+    def _how_it_died(self) -> str:
+        code = self._process.returncode
+        if code >= 0:
+            return f"exit code {code}"
+        if code == -signal.SIGKILL:
+            return "killed by SIGKILL, and not by its worker: see dmesg if memory ran short"
+        return f"killed by {_SIGNALS.get(-code, f'signal {-code}')}"
+
+
+class _Output:
+    """What a child prints: each line is logged, and the end is kept as evidence."""
+
+    def __init__(self, stream: IO[bytes] | None, pidfd: int) -> None:
+        if stream is None:
+            raise TypeError("the child's output is not a pipe")
+        self._stream = stream
+        self._pidfd = pidfd
+        self._subject = "starting"
+        self._tail = b""
+        self._thread = threading.Thread(target=self._read, name="child-output", daemon=True)
+        self._thread.start()
+
+    def begin(self, subject: str) -> None:
+        """What comes from now on belongs to `subject`."""
+        self._subject = subject
+        self._tail = b""
+
+    def tail(self) -> str:
+        """The end of what the last subject printed."""
+        return self._tail.decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Take in what is left; the child must be dead."""
+        self._thread.join(DEATH_SECONDS)
+        if not self._thread.is_alive():
+            self._stream.close()
+
+    def _read(self) -> None:
+        descriptor = self._stream.fileno()
+        os.set_blocking(descriptor, False)
+        poll = _poll(self._pidfd)
+        poll.register(descriptor, select.POLLIN)
+        partial = b""
+        while True:
+            # A pipe holds no more than one chunk, so one read after the death takes in everything.
+            dead = self._pidfd in dict(poll.poll())
+            try:
+                chunk = os.read(descriptor, _CHUNK)
+            except BlockingIOError:
+                chunk = None
+            if chunk:
+                self._tail = (self._tail + chunk)[-limits.MAX_DETAIL :]
+                *lines, partial = (partial + chunk).split(b"\n")
+                partial = partial[: _LINE + 1]  # one more shows that the line was cut
+                for line in lines:
+                    self._log(line)
+            if dead or chunk == b"":
+                break
+        if partial:
+            self._log(partial)
+
+    def _log(self, line: bytes) -> None:
+        text = line[:_LINE].decode(errors="replace").rstrip()
+        logger.info("%s: %s%s", self._subject, text, "…" if len(line) > _LINE else "")
+
+
+def _wait_for_group(group: int) -> None:
+    """Wait, within bounds, until a killed group whose leader was reaped has no member left.
+
+    No event tells. Where nobody reaps orphans, dead members keep the group in being.
+    """
+    deadline = time.monotonic() + _GROUP_SECONDS
+    with contextlib.suppress(OSError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.001)
+
+
+def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
+    """The reading and the writing end of a new pipe."""
+    ends = os.pipe()
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
+
+
+def _poll(pidfd: int) -> select.poll:
+    """A poll that reports the death of a child."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return poll
+
+
+def _with_output(what: str, output: str) -> str:
+    """Evidence that begins with what happened and ends with the child's last output."""
+    room = limits.MAX_DETAIL - len(what.encode()) - 1
+    return records.tail(f"{what}\n{output.encode()[-room:].decode(errors='ignore')}".rstrip())

@@ -1,0 +1,284 @@
+"""Looking at a cluster from outside, without ever writing: what `status` and `tasks` show.
+
+A multi-read answers for all its paths as of one moment, which is what "where is this task" needs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..decisions import explain
+from ..words import book, paths, records
+from ..words.errors import BadRecord, NotFound, TaskFailed
+from ..words.model import Attempt, Master, State, Status, Task, Worker, WorkerState
+from .operations import Found, Unreadable, Znode
+from .reader import Reader, decode, last
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """Who is there, and how many tasks are where."""
+
+    primary: Master | None
+    epoch: int
+    masters: tuple[Master, ...]
+    workers: Mapping[str, Worker]
+    assigned: Mapping[str, int]
+    pending: int
+    finished: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as `mwctl status -o json` prints it."""
+        primary = self.primary
+        return {
+            "primary": None if primary is None else _master_row(primary) | {"epoch": self.epoch},
+            "masters": [_master_row(master) for master in self.masters],
+            "workers": [
+                {
+                    "id": name,
+                    "host": worker.host,
+                    "pid": worker.pid,
+                    "state": worker.state.value,
+                    "slots": worker.slots,
+                    "assigned": self.assigned.get(name, 0),
+                    "executors": sorted(worker.executors),
+                }
+                for name, worker in sorted(self.workers.items())
+            ],
+            "tasks": {
+                "pending": self.pending,
+                "assigned": sum(self.assigned.values()),
+                "finished": self.finished,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task in a list. `attempts` is how many attempts have ended without a result so far."""
+
+    id: str
+    state: State
+    executor: str
+    worker: str
+    attempts: int
+    submitted: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """All there is to know of one task."""
+
+    id: str
+    state: State
+    executor: str
+    worker: str
+    history: tuple[Attempt, ...]
+    why: str
+    submitted: float
+    started: float | None = None
+    ended: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as `mwctl tasks show -o json` prints it."""
+        return {
+            "id": self.id,
+            "state": self.state.value,
+            "executor": self.executor,
+            "worker": self.worker or None,
+            "attempts": [
+                {
+                    "worker": attempt.worker,
+                    "reason": attempt.reason.value,
+                    "detail": attempt.detail,
+                    "started": attempt.started,
+                    "ended": attempt.ended,
+                }
+                for attempt in self.history
+            ],
+            "why": self.why,
+            "submitted": self.submitted,
+            "started": self.started,
+            "ended": self.ended,
+        }
+
+
+class Inspection:
+    """Reads a cluster through a session that is started. Times are seconds since the epoch."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._reader = Reader(session)
+
+    # --- the cluster -------------------------------------------------------------------------
+
+    def status(self) -> ClusterStatus:
+        """Who is there, and how many tasks are where."""
+        master, epoch = self._session.read([paths.MASTER, paths.EPOCH])
+        names = self._reader.names(paths.MASTERS)
+        masters = self._reader.decoded(
+            [paths.master(name) for name in names], records.decode_master
+        )
+        workers = self._reader.workers()
+        assigned = self._reader.assigned()
+        entries = self._reader.entries()
+        finished = sum(
+            1 if not records.is_record(entry.data) else entry.children for entry in entries.values()
+        )
+        return ClusterStatus(
+            primary=decode(master, records.decode_master),
+            epoch=epoch.version if isinstance(epoch, Znode) else 0,
+            masters=tuple(sorted(masters.values(), key=lambda one: one.id)),
+            workers=workers,
+            assigned={name: len(tasks) for name, tasks in assigned.items()},
+            pending=len(self._reader.names(paths.TASKS)),
+            finished=finished,
+        )
+
+    def offered(self) -> set[str]:
+        """The executors that ready workers offer now."""
+        return {
+            name
+            for worker in self._reader.workers().values()
+            if worker.state is WorkerState.READY
+            for name in worker.executors
+        }
+
+    # --- tasks -------------------------------------------------------------------------------
+
+    def tasks(self, limit: int) -> Iterator[TaskRow]:
+        """Up to `limit` tasks: pending, then assigned, then finished ones."""
+        wanted: list[tuple[str, State]] = []
+        wanted += [(paths.task(name), State.PENDING) for name in self._reader.names(paths.TASKS)]
+        for worker, names in self._reader.assigned().items():
+            wanted += [(paths.assignment(worker, name), State.ASSIGNED) for name in sorted(names)]
+        wanted += [(paths.status(name), State.DONE) for name in sorted(self._reader.finished())]
+        del wanted[limit:]
+        states = dict(wanted)
+        for path, found in self._session.read_each(list(states)):
+            row = _row(path, states[path], found)
+            if row is not None:
+                yield row
+
+    def task(self, task: str) -> TaskView:
+        """One task. Raises NotFound."""
+        state, worker, found = self._find(task)
+        if state is not State.DONE:
+            try:
+                known = book.task_in(task, found.data)
+            except BadRecord as error:
+                return TaskView(task, state, "", worker, (), f"it is quarantined: {error}", 0.0)
+            why = self._why_pending(known) if state is State.PENDING else f"worker {worker} has it"
+            return TaskView(
+                task, state, known.executor, worker, known.history, why, known.submitted
+            )
+        try:
+            status = _status(found.data)
+        except BadRecord as error:
+            return TaskView(task, state, "", "", (), f"its status is quarantined: {error}", 0.0)
+        return TaskView(
+            id=task,
+            state=status.state,
+            executor=status.executor,
+            worker=status.worker,
+            history=status.history,
+            why=explain.finished(status),
+            submitted=status.submitted,
+            started=status.started,
+            ended=status.ended,
+        )
+
+    def result(self, task: str) -> bytes:
+        """The result of a task that is done. Raises NotFound, TaskFailed, BadRecord."""
+        state, worker, found = self._find(task)
+        if state is not State.DONE:
+            where = f"assigned to worker {worker}" if worker else "pending"
+            raise NotFound(f"task {task} has no result yet: it is {where}")
+        status = _status(found.data)
+        if status.state is State.FAILED:
+            reason = status.reason.value if status.reason else "failed"
+            raise TaskFailed(task, reason, status.history)
+        return records.body(found.data) if records.is_record(found.data) else b""
+
+    def _find(self, task: str) -> tuple[State, str, Znode]:
+        """Where a task lies, by one request for all the places it can be in."""
+        paths.check_name(task, "task id")
+        workers = self._reader.names(paths.ASSIGN)
+        places = [(paths.status(task), State.DONE, ""), (paths.task(task), State.PENDING, "")]
+        places += [
+            (paths.assignment(worker, task), State.ASSIGNED, worker)
+            for worker in workers
+            if paths.is_name(worker)
+        ]
+        found = self._session.read([path for path, _, _ in places])
+        for (path, state, worker), znode in zip(places, found, strict=True):
+            if isinstance(znode, Unreadable):
+                raise NotFound(f"{path} is there and cannot be read: check its ACL")
+            if znode is not None:
+                return state, worker, znode
+        raise NotFound(self._why_missing(task))
+
+    def _why_missing(self, task: str) -> str:
+        if paths.is_task(task):
+            client, number = paths.split_task(task)
+            (found,) = self._session.read([paths.statuses(client)])
+            ledger = decode(found, records.decode_ledger)
+            if ledger is not None and number <= ledger.accepted:
+                return f"task {task} has ended: its status was handed over, or has expired"
+        return f"there is no task {task}: it never was, or ended long ago"
+
+    def _understood(self, names: list[str]) -> Iterator[Task]:
+        for path, found in self._session.read_each(names):
+            task = decode(found, functools.partial(book.task_in, last(path)))
+            if task is not None:
+                yield task
+
+    def _why_pending(self, task: Task) -> str:
+        (master,) = self._session.read([paths.MASTER])
+        primary = decode(master, records.decode_master)
+        held: dict[str, list[Task]] = {}
+        for worker, names in self._reader.assigned().items():
+            tasks = [paths.assignment(worker, name) for name in names]
+            held[worker] = list(self._understood(tasks))
+        return explain.pending(
+            task, primary=primary.id if primary else None, workers=self._reader.workers(), held=held
+        )
+
+
+def _status(data: bytes) -> Status:
+    """A status, also the plain one of a book client's task."""
+    if records.is_record(data):
+        return records.decode_status(data)
+    done = book.DONE in data
+    return Status(State.DONE if done else State.FAILED, book.EXECUTOR)
+
+
+def _row(path: str, state: State, found: Found) -> TaskRow | None:
+    if not isinstance(found, Znode):
+        return None
+    try:
+        if state is State.DONE:
+            status = _status(found.data)
+            client = path.split("/")[2]
+            name = last(path) if client == last(path) else f"{client}-{last(path)}"
+            return TaskRow(
+                name,
+                status.state,
+                status.executor,
+                status.worker,
+                len(status.history),
+                status.submitted,
+            )
+        task = book.task_in(last(path), found.data)
+    except BadRecord:
+        return TaskRow(last(path), state, "", "", 0, 0.0)
+    worker = path.split("/")[2] if state is State.ASSIGNED else ""
+    return TaskRow(task.id, state, task.executor, worker, len(task.history), task.submitted)
+
+
+def _master_row(master: Master) -> dict[str, Any]:
+    return {"id": master.id, "host": master.host, "pid": master.pid}

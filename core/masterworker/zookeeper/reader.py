@@ -1,0 +1,97 @@
+"""Reading whole parts of the tree at once, for whoever looks at it from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from ..words import book, paths, records
+from ..words.errors import BadRecord
+from ..words.model import Worker
+from .operations import Found, Znode
+from .session import Session
+
+T = TypeVar("T")
+
+LISTINGS: Final = 64
+"""Listings kept under way."""
+
+
+class Reader:
+    """Reads through a session that is started, and never writes."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def names(self, path: str) -> list[str]:
+        """The children of a znode; none if there is no such znode."""
+        return self.session.children(path).wait() or []
+
+    def names_each(self, folders: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """The children of many znodes, several requests under way at a time."""
+        for start in range(0, len(folders), LISTINGS):
+            part = folders[start : start + LISTINGS]
+            replies = [self.session.children(path) for path in part]
+            for path, reply in zip(part, replies, strict=True):
+                yield path, reply.wait() or []
+
+    def assigned(self) -> dict[str, list[str]]:
+        """The tasks assigned to each worker that has a folder."""
+        folders = [paths.assignments(name) for name in self.names(paths.ASSIGN)]
+        return {last(path): names for path, names in self.names_each(folders)}
+
+    def workers(self, quarantined: dict[str, str] | None = None) -> dict[str, Worker]:
+        """The registered workers; `quarantined` is given those that cannot be understood."""
+        names = [paths.worker(name) for name in self.names(paths.WORKERS)]
+        return self.decoded(names, book.worker_in, quarantined)
+
+    def entries(self) -> dict[str, Znode]:
+        """The children of /status: clients' folders, and plain statuses of the book's clients."""
+        names = [f"{paths.STATUS}/{name}" for name in self.names(paths.STATUS)]
+        found = self.session.read_each(names)
+        return {last(path): znode for path, znode in found if isinstance(znode, Znode)}
+
+    def finished(self) -> frozenset[str]:
+        """The tasks that have a status."""
+        finished = set()
+        folders = []
+        for name, entry in self.entries().items():
+            if entry.children or records.is_record(entry.data) or paths.is_client(name):
+                folders.append(paths.statuses(name))
+            else:
+                finished.add(name)
+        for path, numbers in self.names_each(folders):
+            finished |= {f"{last(path)}-{number}" for number in numbers}
+        return frozenset(finished)
+
+    def decoded(
+        self,
+        names: Sequence[str],
+        understand: Callable[[bytes], T],
+        quarantined: dict[str, str] | None = None,
+    ) -> dict[str, T]:
+        """What each znode says, by its name; `quarantined` is given what says nothing."""
+        decoded = {}
+        for path, found in self.session.read_each(names):
+            if isinstance(found, Znode):
+                try:
+                    decoded[last(path)] = understand(found.data)
+                except BadRecord as error:
+                    if quarantined is not None:
+                        quarantined[path] = str(error)
+        return decoded
+
+
+def last(path: str) -> str:
+    """The last part of a path."""
+    return path.rpartition("/")[2]
+
+
+def decode(found: Found, understand: Callable[[bytes], T]) -> T | None:
+    """What a znode says, or None if it is not there or cannot be understood."""
+    if not isinstance(found, Znode):
+        return None
+    try:
+        return understand(found.data)
+    except BadRecord:
+        return None
