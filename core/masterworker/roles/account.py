@@ -146,17 +146,24 @@ class Account:
         self._version += 1
 
     def _next(self) -> tuple[list[Submission], list[int]]:
-        """What the next batch carries, within the bounds in count and bytes."""
+        """What the next batch carries, within the bounds in count and bytes.
+
+        Neither kind crowds out the other: statuses left lying make every listing longer.
+        """
+        taken = self._some_taken(limits.BATCH_COUNT // 2)
+        room = limits.BATCH_COUNT - len(taken)
         submissions: list[Submission] = []
         total = 0
-        while self.submissions and len(submissions) < limits.BATCH_COUNT - 1:
+        while self.submissions and len(submissions) < room:
             total += size(self.submissions[0].create)
             if submissions and total > limits.BATCH_BYTES:
                 break
             submissions.append(self.submissions.popleft())
-        room = limits.BATCH_COUNT - len(submissions)
-        taken = [self.taken.popleft() for _ in range(min(room, len(self.taken)))]
+        taken += self._some_taken(room - len(submissions))
         return submissions, taken
+
+    def _some_taken(self, most: int) -> list[int]:
+        return [self.taken.popleft() for _ in range(min(most, len(self.taken)))]
 
     def _refused(self, session: Session, refusal: Refusal) -> None:
         """Take out what the oldest batch was refused for; the ledger says what became of the rest.

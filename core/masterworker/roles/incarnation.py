@@ -22,7 +22,7 @@ from ..words.executor import Executor, TaskContext
 from ..words.model import Attempt, Ledger, Task, Worker, WorkerState
 from ..zookeeper import batches
 from ..zookeeper.failpoints import failpoint
-from ..zookeeper.operations import Code, Create, Delete, Operation, Refusal, Set, Unreadable
+from ..zookeeper.operations import Code, Create, Delete, Refusal, Set, Unreadable
 from ..zookeeper.quarantine import Quarantine
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
@@ -76,6 +76,7 @@ class Incarnation:
         self._unread: list[str] = []
         self._postponed: list[Job] = []
         self._quarantine = Quarantine()
+        self._draining = False
         self._next_beat = 0.0
 
     # --- registration ------------------------------------------------------------------------
@@ -105,8 +106,8 @@ class Incarnation:
 
     @property
     def idle(self) -> bool:
-        """Whether it holds no task."""
-        return not self._held
+        """Whether it holds no task, and knows of none to come."""
+        return not (self._held or self._unread or self._folder.stale)
 
     def beat(self) -> float:
         """Send a heartbeat if one is due; returns the monotonic second of the next.
@@ -198,11 +199,12 @@ class Incarnation:
         return Held(task, book.payload_in(data), version)
 
     def _begin(self, jobs: list[Job]) -> None:
-        self._crew.start([job for job in jobs if job.task.executor in self._executors])
-        strange = [job.task.id for job in jobs if job.task.executor not in self._executors]
-        if strange:
-            log.warning("handing back %d tasks for executors not offered here", len(strange))
-            self.hand_back(strange)
+        """Start these jobs; what came too late, or is not for this worker, goes back."""
+        ours = [job for job in jobs if job.task.executor in self._executors and not self._draining]
+        self._crew.start(ours)
+        if len(ours) < len(jobs):
+            begun = {job.task.id for job in ours}
+            self.hand_back([job.task.id for job in jobs if job.task.id not in begun])
 
     def _job(self, held: Held) -> Job:
         task = held.task
@@ -268,7 +270,7 @@ class Incarnation:
             log.info("task %s was taken away before its outcome was recorded", task)
             self._drop(task)
         elif refusal.index == 1 and refusal.code == Code.NODE_EXISTS:
-            log.warning("task %s has a status already: the first one stands", task)
+            log.warning("task %s lies where it was to go already: what is there stands", task)
             self._session.commit([Delete(paths.assignment(self.id, task))]).wait()
             self._drop(task)
         elif refusal.index == 1 and refusal.code == Code.NO_NODE and paths.is_task(task):
@@ -292,6 +294,7 @@ class Incarnation:
 
     def drain(self) -> None:
         """Take no new tasks, and hand back those not begun."""
+        self._draining = True
         self._announcement = replace(self._announcement, state=WorkerState.DRAINING)
         announcement = records.encode_worker(self._announcement)
         self._session.commit([Set(paths.worker(self.id), announcement)]).wait()
@@ -314,9 +317,9 @@ class Incarnation:
         self._collect()
         self.hand_back([task for task in self._held if task not in self._ended])
 
-    def leave(self) -> None:
-        """Take this worker off the list, with its folder if that is empty."""
-        leaving: list[Operation] = [Delete(paths.worker(self.id))]
-        refusal = self._session.commit([*leaving, Delete(self._folder.path)]).wait()
-        if refusal is not None:
-            self._session.commit(leaving).wait()
+    def leave(self) -> bool:
+        """Take this worker and its folder off the tree; False if a task has come meanwhile."""
+        leaving = [Delete(paths.worker(self.id)), Delete(self._folder.path)]
+        refusal = self._session.commit(leaving).wait()
+        self._folder.stale = True
+        return refusal is None

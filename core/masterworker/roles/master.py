@@ -99,6 +99,7 @@ class Master:
                     log.info("master %s stands by", me.id)
                 epoch = election.run()
                 if epoch is not None:
+                    log.info("master %s is in office, epoch %d", me.id, epoch)
                     _Term(session, election, epoch, self._settings).serve(self)
                     election.leave(epoch)
                     return

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .. import __version__
 from ..words import limits
@@ -28,6 +28,9 @@ from .crew import Crew
 from .incarnation import Incarnation
 
 log = logging.getLogger(__name__)
+
+LEAVE_SECONDS: Final = 5.0
+"""Seconds beyond its grace that a worker tries to leave in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +127,13 @@ class Worker:
         if registered and not self._cold:
             self._drain(session, incarnation)
 
-    def _round(self, session: Session, incarnation: Incarnation) -> None:
+    def _round(self, session: Session, incarnation: Incarnation, due: float = float("inf")) -> None:
         next_beat = incarnation.beat()
         if session.lost:
             raise SessionLost(f"the session of worker {incarnation.id} is over")
         if session.connected or incarnation.silent:
             incarnation.round()
-        self._wake.wait(max(0.0, next_beat - time.monotonic()))
+        self._wake.wait(max(0.0, min(next_beat, due) - time.monotonic()))
 
     def _drain(self, session: Session, incarnation: Incarnation) -> None:
         """Hand back what has not begun, give the rest its time, and leave."""
@@ -143,13 +146,15 @@ class Worker:
                 if not begun:
                     incarnation.drain()
                     begun = True
+                due = deadline
                 if time.monotonic() >= deadline:
                     incarnation.hand_back_all()
-                    deadline = float("inf")
-                if incarnation.idle:
-                    incarnation.leave()
+                    due += LEAVE_SECONDS
+                left = incarnation.idle and incarnation.leave()
+                if left or time.monotonic() >= deadline + LEAVE_SECONDS:
+                    log.info("worker %s has left", incarnation.id)
                     return
-                self._round(session, incarnation)
+                self._round(session, incarnation, due)
             except ConnectionLost as error:
                 log.warning("%s", error)
 

@@ -15,6 +15,7 @@ means something only where the book's protocol gives it a meaning.
 
 from __future__ import annotations
 
+import reprlib
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -41,6 +42,9 @@ MARK: Final = b"\xc1MW"
 FORMAT: Final = 1
 """The format version written, and the newest one read."""
 
+_LONGEST_LIST: Final = 1_000
+"""Room is made for a list of the length it claims: nested ones must not add up to much memory."""
+
 _PREFIX = struct.Struct("!3sBcH")
 _TASK, _STATUS, _WORKER, _MASTER, _LEDGER = b"t", b"s", b"w", b"m", b"l"
 _EnumT = TypeVar("_EnumT", State, Reason, WorkerState)
@@ -52,7 +56,12 @@ def is_record(data: bytes) -> bool:
 
 
 def body(data: bytes) -> bytes:
-    """The payload or result behind a record's header; the record itself must have been decoded."""
+    """The payload or result behind a record's header. Raises BadRecord if there is no header.
+
+    It does not look into the header: a record is sound only if it can be decoded.
+    """
+    if not is_record(data) or len(data) < _PREFIX.size:
+        raise BadRecord(f"not one of our records: it begins with {data[:16]!r}")
     return data[_PREFIX.size + _PREFIX.unpack_from(data)[3] :]
 
 
@@ -75,16 +84,16 @@ def check_options(options: Mapping[str, str]) -> None:
     texts = [*options, *options.values()]
     if not all(isinstance(text, str) for text in texts):
         raise Refused("a task's options map text to text; put anything else into the payload")
-    if len(options) > limits.MAX_OPTIONS or _size(texts) > limits.MAX_OPTION_BYTES:
+    try:
+        size = sum(len(text.encode()) for text in texts)
+    except UnicodeEncodeError as error:
+        raise Refused(f"an option is not Unicode text: {error}") from None
+    if len(options) > limits.MAX_OPTIONS or size > limits.MAX_OPTION_BYTES:
         raise Refused(
-            f"{len(options)} options with {_size(texts):,} bytes; the limits are "
+            f"{len(options)} options with {size:,} bytes; the limits are "
             f"{limits.MAX_OPTIONS} options and {limits.MAX_OPTION_BYTES:,} bytes: "
             "put the data into the payload"
         )
-
-
-def _size(texts: list[str]) -> int:
-    return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -267,7 +276,7 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
     if len(packed) < length:
         raise BadRecord(f"a header cut off after {len(packed)} of {length} bytes")
     try:
-        header = msgpack.unpackb(packed)
+        header = msgpack.unpackb(packed, max_array_len=_LONGEST_LIST)
     except (ValueError, msgpack.UnpackException) as error:
         raise BadRecord(f"a header that is not msgpack: {error}") from error
     if not isinstance(header, dict):
@@ -287,7 +296,8 @@ class _Fields:
         return self._header.get(key) is not None
 
     def _fail(self, key: str, expected: str) -> BadRecord:
-        return BadRecord(f"field {key!r} is {self._header.get(key)!r:.100}, expected {expected}")
+        found = reprlib.repr(self._header.get(key))  # repr itself fails on a deep enough nest
+        return BadRecord(f"field {key!r} is {found:.100}, expected {expected}")
 
     def text(self, key: str, most: int = limits.MAX_TEXT) -> str:
         value = self._header.get(key, "")
@@ -323,10 +333,11 @@ class _Fields:
         return value
 
     def choice(self, key: str, options: type[_EnumT]) -> _EnumT:
-        try:
-            return options(str(self._header.get(key)))
-        except ValueError:
-            raise self._fail(key, f"one of {', '.join(options)}") from None
+        return _choice(
+            options,
+            self._header.get(key),
+            lambda: self._fail(key, f"one of {', '.join(options)}"),
+        )
 
     def options(self, key: str) -> Mapping[str, str]:
         value = self._header.get(key)
@@ -369,12 +380,8 @@ class _Fields:
             raise fail()
         if not (isinstance(detail, str) and len(detail) <= limits.MAX_DETAIL):
             raise fail()
-        try:
-            return Attempt(
-                worker, Reason(reason), detail, _seconds(started, fail), _seconds(ended, fail)
-            )
-        except ValueError:
-            raise fail() from None
+        why = _choice(Reason, reason, fail)
+        return Attempt(worker, why, detail, _seconds(started, fail), _seconds(ended, fail))
 
 
 def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:
@@ -383,3 +390,10 @@ def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
         raise fail()
     return float(value)
+
+
+def _choice(options: type[_EnumT], value: object, fail: Callable[[], BadRecord]) -> _EnumT:
+    try:
+        return options(value if isinstance(value, str) else "")
+    except ValueError:
+        raise fail() from None

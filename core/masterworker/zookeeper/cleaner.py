@@ -17,6 +17,7 @@ from ..words import paths, records
 from ..words.errors import BadRecord
 from ..words.limits import BATCH_COUNT
 from ..words.model import Ledger
+from .failpoints import failpoint
 from .operations import Check, Code, Create, Delete, Operation, Set, Znode
 from .session import Session
 from .survey import Survey
@@ -103,7 +104,11 @@ class Cleaner:
         root = self._session.get(paths.STATUS)
         if root is None or entry.ledger is None:
             return
-        total = _add(_ledger(root) or Ledger(), entry.ledger)
+        try:
+            total = _add(_ledger(root) or Ledger(), entry.ledger)
+        except BadRecord as error:
+            self._survey.quarantine.add(paths.STATUS, str(error))
+            return
         self._commit(
             f"settled folder {path}",
             Delete(path, entry.version),
@@ -127,7 +132,9 @@ class Cleaner:
             version += 1
 
     def _commit(self, what: str, *operations: Operation) -> bool:
+        failpoint("cleaner.before-commit")
         refusal = self._session.commit([self._fence, *operations]).wait()
+        failpoint("cleaner.after-commit")
         if refusal is None:
             log.info("housekeeping: %s", what)
         elif refusal.index == 0:

@@ -14,6 +14,7 @@ from ..decisions import leadership
 from ..words import paths, records
 from ..words.errors import BadRecord, MasterworkerError, NotAuthorized
 from ..words.model import Master
+from .failpoints import failpoint
 from .operations import Check, Code, Create, Delete, Refusal, Set, Znode
 from .session import Session
 from .watched import Existence
@@ -46,7 +47,6 @@ class Election:
             occupied = self._office.read()
             decision = self._decide()
             if isinstance(decision, leadership.Hold):
-                log.info("master %s is in office, epoch %d", self._me.id, decision.epoch)
                 return decision.epoch
             if isinstance(decision, leadership.Run) and not occupied:
                 self._candidate(decision.epoch_version)
@@ -76,12 +76,14 @@ class Election:
 
     def _candidate(self, epoch_version: int) -> None:
         """Run for office; whether we won is for the next reading to say."""
+        failpoint("election.before-commit")
         refusal = self._session.commit(
             [
                 Create(paths.MASTER, self._record, ephemeral=True),
                 Set(paths.EPOCH, self._record, epoch_version),
             ]
         ).wait()
+        failpoint("election.after-commit")
         if isinstance(refusal, Refusal) and refusal.code == Code.NO_AUTH:
             raise NotAuthorized("ZooKeeper does not let this master run for office: check its ACLs")
 

@@ -1,0 +1,288 @@
+"""A whole cluster on this machine: a private ZooKeeper, and masters and workers as processes.
+
+It is what `mwctl dev`, the demo and the benchmarks stand on. Each process can be killed, paused and
+started again on its own; all of them die with the process that started the cluster.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from ..execution.plugins import Plugins
+from ..words.errors import (
+    BadConfiguration,
+    ConnectionLost,
+    MasterworkerError,
+    SessionLost,
+    Unavailable,
+)
+from ..zookeeper.inspection import ClusterStatus, Inspection
+from ..zookeeper.session import DEFAULT_TIMEOUT, Session
+from .ensemble import Ensemble
+from .processes import Process, masterworker_command
+from .server import POLL_INTERVAL, ZooKeeperServer
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 0.5
+"""Seconds of ZooKeeper's tick at the most. A session expires up to one tick late."""
+
+TICKS: Final = 8
+"""The least ticks in a session's timeout, so that short ones do not expire much too late."""
+
+READY_DEADLINE: Final = 60.0
+"""Seconds for masters and workers to be at work; it takes one or two on an idle machine."""
+
+GRACE: Final = 2.0
+"""Seconds that running attempts have when a worker is stopped."""
+
+STOP_DEADLINE: Final = GRACE + 5.0
+"""Seconds that a master or a worker has to leave in order before it is killed."""
+
+
+class Cluster:
+    """ZooKeeper, `masters` and `workers`, to be used in a `with` statement.
+
+    `executors` are those every worker runs (default: every installed one), `slots` and `config` a
+    worker's `--slots` and `--config`. `zookeepers` is 1 for a server or 3 for an ensemble. `port`
+    is that of a single server; without it a free one is found. What ZooKeeper stores, and every
+    process's log, lies in `data_dir` and stays there; without it, in a temporary directory that
+    `stop` removes. `session_timeout` is in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        masters: int = 1,
+        workers: int = 1,
+        executors: Sequence[str] | None = None,
+        zookeepers: int = 1,
+        data_dir: Path | None = None,
+        port: int | None = None,
+        session_timeout: float = DEFAULT_TIMEOUT,
+        slots: int | None = None,
+        config: Path | None = None,
+    ) -> None:
+        if zookeepers > 1 and port is not None:
+            raise BadConfiguration("a port can be given to one ZooKeeper, not to an ensemble")
+        self._masters, self._workers, self._zookeepers = masters, workers, zookeepers
+        self._executors = executors
+        self._data_dir = data_dir
+        self._port = port
+        self._session_timeout = session_timeout
+        self._slots = slots
+        self._config = config
+        self._opened = ExitStack()
+        self._directory: Path | None = None
+        self._zookeeper: ZooKeeperServer | Ensemble | None = None
+        self._session: Session | None = None
+        self.masters: list[Process] = []
+        self.workers: list[Process] = []
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # --- what runs ---------------------------------------------------------------------------
+
+    @property
+    def hosts(self) -> str:
+        """The hosts string for clients."""
+        return self._running.hosts
+
+    @property
+    def directory(self) -> Path:
+        """Where the logs are and what ZooKeeper stores."""
+        if self._directory is None:
+            raise RuntimeError("this cluster was never started")
+        return self._directory
+
+    @property
+    def zookeepers(self) -> list[ZooKeeperServer]:
+        """The ZooKeeper servers."""
+        zookeeper = self._running
+        return zookeeper.servers if isinstance(zookeeper, Ensemble) else [zookeeper]
+
+    @property
+    def processes(self) -> list[Process]:
+        """Every process, in the order they were started."""
+        servers = [server.process for server in self.zookeepers]
+        return [*servers, *self.masters, *self.workers]
+
+    @property
+    def serving(self) -> bool:
+        """Whether enough ZooKeeper servers run to serve anybody."""
+        alive = [server.process.alive for server in self.zookeepers]
+        return 2 * sum(alive) > len(alive)
+
+    def status(self) -> ClusterStatus:
+        """The cluster as ZooKeeper knows it. Raises Unavailable if it cannot be asked."""
+        try:
+            if self._session is None or self._session.lost:
+                self._end_session()
+                self._session = Session(self.hosts)
+                self._session.start()
+            return Inspection(self._session).status()
+        except (ConnectionLost, SessionLost) as error:
+            raise Unavailable(f"ZooKeeper at {self.hosts} does not answer now: {error}") from error
+
+    def primary(self) -> Process | None:
+        """The master in office, as ZooKeeper knows it; None if there is none.
+
+        One that was killed stays in office until its session has expired.
+        """
+        return self._in_office(self.status())
+
+    # --- start and stop ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything and return when it is at work: a primary in office, every worker ready.
+
+        Raises BadConfiguration, or Unavailable with the end of the guilty process's log; nothing
+        runs then.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything in order: workers hand back their tasks, then masters, then ZooKeeper."""
+        self._end_session()
+        for group in (self.workers, self.masters):
+            # Without ZooKeeper nothing can be handed back, and nobody need wait for it.
+            _stop(group, STOP_DEADLINE if group and self.serving else 0.0)
+        if self._zookeeper is not None:
+            self._zookeeper.stop()
+        self._opened.close()
+
+    def _start(self) -> None:
+        self._directory = self._open_directory()
+        self._zookeeper = self._new_zookeeper(self._directory / "zookeeper")
+        self._zookeeper.start()
+        self.masters = [self._process("master", number) for number in range(1, self._masters + 1)]
+        options = self._worker_options()
+        self.workers = [
+            self._process("worker", number, f"--name=worker-{number}", *options)
+            for number in range(1, self._workers + 1)
+        ]
+        for process in [*self.masters, *self.workers]:
+            process.start()
+        self._wait_until_at_work()
+
+    def _open_directory(self) -> Path:
+        if self._data_dir is None:
+            temporary = tempfile.TemporaryDirectory(
+                prefix="masterworker-cluster-", ignore_cleanup_errors=True
+            )
+            return Path(self._opened.enter_context(temporary))
+        directory = self._data_dir.resolve()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = self._opened.enter_context((directory / "lock").open("w"))
+        except OSError as error:
+            raise BadConfiguration(f"cannot write to {directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # ZooKeeper itself does not notice, and two servers would ruin each other's data.
+            raise BadConfiguration(f"another cluster runs in {directory}: stop it first") from None
+        return directory
+
+    def _new_zookeeper(self, directory: Path) -> ZooKeeperServer | Ensemble:
+        tick = min(TICK, self._session_timeout / TICKS)
+        if self._zookeepers > 1:
+            return Ensemble(self._zookeepers, directory, tick_time=tick)
+        return ZooKeeperServer(directory, port=self._port, tick_time=tick)
+
+    def _process(self, role: str, number: int, *options: str) -> Process:
+        name = f"{role}-{number}"
+        timeout = f"--session-timeout={self._session_timeout}"
+        command = masterworker_command(role, f"--hosts={self.hosts}", timeout, *options)
+        return Process(name, command, log=self.directory / f"{name}.log")
+
+    def _worker_options(self) -> list[str]:
+        executors = self._executors or Plugins.load().names()
+        options = [f"--grace={GRACE}"]
+        options += [f"--executor={executor}" for executor in executors]
+        if self._slots is not None:
+            options.append(f"--slots={self._slots}")
+        if self._config is not None:
+            options.append(f"--config={self._config}")
+        return options
+
+    def _wait_until_at_work(self) -> None:
+        until = time.monotonic() + READY_DEADLINE
+        while missing := self._missing():
+            for process in self.processes:
+                if not process.alive:
+                    raise _ended(process)
+            if time.monotonic() > until:
+                raise Unavailable(
+                    f"{missing[0]} was not at work within {READY_DEADLINE:g} s; its log ends:\n"
+                    f"{missing[0].tail()}"
+                )
+            time.sleep(POLL_INTERVAL)
+
+    def _missing(self) -> list[Process]:
+        """Who is not at work yet; of the masters all, as long as none is in office."""
+        status = self.status()
+        there = {worker.pid for worker in status.workers.values()}
+        if self._in_office(status) is not None:
+            there |= {master.pid for master in status.masters}
+        return [one for one in [*self.masters, *self.workers] if one.pid not in there]
+
+    def _in_office(self, status: ClusterStatus) -> Process | None:
+        pid = None if status.primary is None else status.primary.pid
+        return next((master for master in self.masters if master.pid == pid), None)
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @property
+    def _running(self) -> ZooKeeperServer | Ensemble:
+        if self._zookeeper is None:
+            raise RuntimeError("this cluster was never started")
+        return self._zookeeper
+
+
+def _stop(processes: Sequence[Process], patience: float) -> None:
+    """Ask all of them to end, and kill those that have not after `patience` seconds."""
+    alive = [process for process in processes if process.alive]
+    for process in alive:
+        process.terminate()  # once only: a second signal would end a worker cold
+        process.resume()  # a paused process takes the signal only when it goes on
+    until = time.monotonic() + patience
+    for process in alive:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except TimeoutError as error:
+            log.warning("%s", error)
+            process.kill()
+
+
+def _ended(process: Process) -> MasterworkerError:
+    """What to raise for a process that ended instead of going to work."""
+    message = f"{process} ended with exit code {process.exit_code}; its log ends:\n{process.tail()}"
+    if process.exit_code == BadConfiguration.exit_code:
+        return BadConfiguration(message)
+    return Unavailable(message)

@@ -1,0 +1,154 @@
+"""Commands as child processes that die with their parent, their output kept as evidence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from . import lifeline
+
+TAIL_BYTES = 8192
+
+
+def masterworker_command(*arguments: str) -> list[str]:
+    """Return the argv that runs `mwctl` with `arguments` under this very Python."""
+    return [sys.executable, "-m", "masterworker", *arguments]
+
+
+class Process:
+    """One command, started as often as its caller likes, never twice at a time.
+
+    `name` is what messages call it, `env` is added to this process's own environment. Standard
+    output and error are appended to the file `log`; standard input is empty. The command runs in
+    a session of its own, so a Ctrl-C at the terminal reaches only whoever looks after it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        log: Path,
+    ) -> None:
+        self.name = name
+        self.argv = tuple(argv)
+        self.env = dict(env or {})
+        self.log = log
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._lifeline: socket.socket | None = None
+
+    def __enter__(self) -> Process:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The command's own pid."""
+        return self._started.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the command runs now; a paused one counts as running."""
+        return self._popen is not None and self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the last run ended, negative for a signal that ended it; None while it runs."""
+        code = self._started.poll()
+        if code is not None:
+            self._let_go()
+        return code
+
+    def start(self) -> None:
+        """Start the command. Whether it can do its work, its caller has to find out."""
+        if self.alive:
+            raise RuntimeError(f"{self} runs already")
+        self._lifeline, theirs = socket.socketpair()
+        with theirs, self.log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-I", "-S", lifeline.__file__, *self.argv],
+                env={**os.environ, **self.env},
+                stdin=theirs.fileno(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._lifeline.recv(1)  # from now on the command dies with us
+
+    def terminate(self) -> None:
+        """Ask the command to end (SIGTERM)."""
+        self._started.terminate()
+
+    def kill(self, deadline: float = 10.0) -> None:
+        """Kill the command (SIGKILL) and wait until it is gone, `deadline` seconds at most."""
+        self._started.kill()
+        self.wait(deadline)
+
+    def pause(self) -> None:
+        """Stop the command in its tracks (SIGSTOP); its connections stay open."""
+        self._started.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused command go on (SIGCONT)."""
+        self._started.send_signal(signal.SIGCONT)
+
+    def wait(self, deadline: float) -> int:
+        """Return the exit code; raise TimeoutError, with the last output, after `deadline` s."""
+        try:
+            code = self._started.wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(
+                f"{self} still runs after {deadline:g} s; its last output:\n{self.tail()}"
+            ) from None
+        self._let_go()
+        return code
+
+    def stop(self, grace: float = 5.0) -> None:
+        """End the command, if it runs: SIGTERM, and SIGKILL if it outlasts `grace` seconds."""
+        if not self.alive:
+            return
+        self.terminate()
+        self.resume()  # a paused process takes the signal only when it goes on
+        try:
+            self.wait(grace)
+        except TimeoutError:
+            self.kill()
+
+    def tail(self, lines: int = 30) -> str:
+        """Return the last `lines` lines of the output, at most 8 KiB of it."""
+        try:
+            with self.log.open("rb") as output:
+                output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL_BYTES))
+                text = output.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def __str__(self) -> str:
+        pid = f" (pid {self._popen.pid})" if self._popen else ""
+        return f"process {self.name}{pid}"
+
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._popen is None:
+            raise RuntimeError(f"{self} was never started")
+        return self._popen
+
+    def _let_go(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.close()  # and with it ends the watcher of lifeline.py

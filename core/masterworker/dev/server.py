@@ -1,0 +1,327 @@
+"""A private, real ZooKeeper server on the loopback interface, for development and tests.
+
+It runs `java` on the jars of Debian's packages or of the distribution at ZOOKEEPER_HOME, keeps its
+files in one directory, and dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from ..words.errors import BadConfiguration, MasterworkerError, Unavailable
+from .processes import Process
+
+JAVA_LIBRARIES = Path("/usr/share/java")
+START_DEADLINE = 30.0  # seconds; it takes half of one on an idle machine
+POLL_INTERVAL = 0.02  # seconds
+PORT_TRIES = 5
+
+# Below the ports the kernel gives to outgoing connections. A client that keeps trying to reach a
+# server that is down would, sooner or later, be given that server's port and connect to itself.
+PORTS = range(12_000, 32_000)
+
+CONFIGURATION = """\
+dataDir={data}
+clientPort={port}
+clientPortAddress=127.0.0.1
+admin.enableServer=false
+4lw.commands.whitelist=ruok,srvr,mntr,stat,conf
+tickTime={tick}
+minSessionTimeout={min_session}
+maxSessionTimeout=120000
+initLimit=20
+syncLimit=10
+maxClientCnxns=0
+preAllocSize=4096
+autopurge.snapRetainCount=3
+autopurge.purgeInterval=1
+"""
+
+# The distribution logs through logback, which says everything when it is not told otherwise;
+# Debian's jars log through slf4j-simple, which listens to a system property.
+LOGBACK = """\
+<configuration>
+  <appender name="CONSOLE" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%d %-5p %c: %m%n</pattern></encoder>
+  </appender>
+  <root level="WARN"><appender-ref ref="CONSOLE"/></root>
+</configuration>
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return loopback ports nobody listens on. None is reserved: be ready to find one taken."""
+    candidates = random.sample(PORTS, k=len(PORTS))
+    return list(itertools.islice(filter(port_is_free, candidates), count))
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def ask(port: int, word: str, timeout: float = 1.0) -> str:
+    """Return the server's answer to a four-letter word, empty if there is none in `timeout` s."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(word.encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def java_command() -> list[str]:
+    """Return `java` with its class path.
+
+    Raises BadConfiguration that says how to install what is missing.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java") or (shutil.which("java", path=f"{home}/bin") if home else None)
+    if java is None:
+        raise BadConfiguration(f"there is no java on PATH or at JAVA_HOME: {_how_to_install()}")
+    return [java, "-cp", _class_path()]
+
+
+def _class_path() -> str:
+    home = os.environ.get("ZOOKEEPER_HOME")
+    if home is not None:
+        if not list(Path(home).glob("lib/zookeeper*.jar")):
+            raise BadConfiguration(
+                f"ZOOKEEPER_HOME is {home}, and there is no lib/zookeeper*.jar in it: it must be "
+                "an unpacked distribution (apache-zookeeper-*-bin); unset it to use the system's"
+            )
+        return f"{home}/lib/*"
+    jars = [JAVA_LIBRARIES / "zookeeper.jar", JAVA_LIBRARIES / "slf4j-simple.jar"]
+    missing = [str(jar) for jar in jars if not jar.exists()]
+    if missing:
+        raise BadConfiguration(
+            f"ZooKeeper is not installed (no {' and no '.join(missing)}): {_how_to_install()}"
+        )
+    return ":".join(map(str, jars))
+
+
+def _how_to_install() -> str:
+    if shutil.which("apt-get"):
+        return "run `sudo apt-get install default-jre-headless libzookeeper-java`"
+    return (
+        "install Java 11 or later, unpack Apache ZooKeeper "
+        "(https://zookeeper.apache.org/releases.html) and set ZOOKEEPER_HOME to its folder"
+    )
+
+
+class PortTaken(BadConfiguration):
+    """Something else listens on the port that a server was to have."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            f"something listens on 127.0.0.1:{port} already: stop it, or use another port"
+        )
+
+
+class ZooKeeperServer:
+    """One server: standalone, or a member of an ensemble.
+
+    `data_dir` keeps its files (`zoo.cfg`, `server.log`, `data/`) and survives; without it they lie
+    in a temporary directory that `stop` removes. Without `port` a free one is found by `start`.
+    `tick_time` is in seconds; the shortest session timeout granted is two ticks, and a session
+    expires up to one tick late. `heap` is in bytes.
+    `members` maps every server id of the ensemble to its quorum port and its election port;
+    `server_id` says which of them this one is.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        tick_time: float = 0.5,
+        heap: int = 512 * 1024 * 1024,
+        server_id: int = 1,
+        members: Mapping[int, tuple[int, int]] | None = None,
+    ) -> None:
+        self._given_dir = data_dir
+        self._given_port = port
+        self._tick_time = tick_time
+        self._heap = heap
+        self._server_id = server_id
+        self._members = dict(members or {})
+        self._port = port
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._process: Process | None = None
+
+    def __enter__(self) -> ZooKeeperServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The client port on 127.0.0.1."""
+        if self._port is None:
+            raise RuntimeError("this ZooKeeper server was never started and has no port yet")
+        return self._port
+
+    @property
+    def hosts(self) -> str:
+        """The hosts string for clients, without a chroot."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> Process:
+        """The java process."""
+        if self._process is None:
+            raise RuntimeError("this ZooKeeper server was never started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The java process's pid."""
+        return self.process.pid
+
+    @property
+    def mode(self) -> str | None:
+        """`standalone`, `leader` or `follower`; None while it serves nobody."""
+        for line in ask(self.port, "srvr").splitlines():
+            if line.startswith("Mode: "):
+                return line.removeprefix("Mode: ")
+        return None
+
+    def start(self, deadline: float = START_DEADLINE) -> None:
+        """Start the server and return when it serves.
+
+        Raises BadConfiguration when it cannot be run here (nothing installed, `port` taken), and
+        Unavailable with the end of its log when it ends or does not serve in `deadline` seconds.
+        """
+        try:
+            self._start_on_some_port(deadline)
+        except MasterworkerError:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Start the java process without waiting for it."""
+        if self._port is None:
+            [self._port] = free_ports(1)
+        elif not port_is_free(self._port):
+            raise PortTaken(self._port)
+        directory = self._directory()
+        command = [*java_command(), *self._java_options(directory), str(directory / "zoo.cfg")]
+        self._configure(directory)
+        self._process = Process(
+            f"ZooKeeper server {self.hosts}", command, log=directory / "server.log"
+        )
+        self._process.start()
+
+    def wait_until_serving(self, deadline: float = START_DEADLINE) -> None:
+        """Return when the server serves clients. Raises what `start` raises."""
+        until = time.monotonic() + deadline
+        while not self._serves():
+            if not self.process.alive:
+                if not port_is_free(self.port):
+                    raise PortTaken(self.port)
+                raise self._unavailable(f"ended with exit code {self.process.exit_code}")
+            if time.monotonic() > until:
+                raise self._unavailable(f"did not serve within {deadline:g} s")
+            time.sleep(POLL_INTERVAL)
+
+    def stop(self) -> None:
+        """Stop the server, if it runs, and remove its temporary directory."""
+        if self._process is not None:
+            self._process.stop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def kill(self) -> None:
+        """Kill the server (SIGKILL). Its data stays; `restart` brings it back."""
+        self.process.kill()
+
+    def pause(self) -> None:
+        """Let the server fall silent with its connections open (SIGSTOP)."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """Let a paused server go on (SIGCONT)."""
+        self.process.resume()
+
+    def restart(self, deadline: float = START_DEADLINE) -> None:
+        """End the server, if it runs, and start it again on the same port and data."""
+        self.process.stop()
+        self._given_port = self.port
+        self.start(deadline)
+
+    def _start_on_some_port(self, deadline: float) -> None:
+        for _ in range(PORT_TRIES):
+            try:
+                self.launch()
+                self.wait_until_serving(deadline)
+            except PortTaken:
+                if self._given_port is not None:
+                    raise
+                self._port = None
+            else:
+                return
+        raise Unavailable(f"{PORT_TRIES} free ports in a row were taken before ZooKeeper had them")
+
+    def _serves(self) -> bool:
+        # `conf` tells the data directory, and so that it is this server which has the port. While
+        # the server starts it may never answer: better to ask again than to wait for long.
+        return f"dataDir={self._directory() / 'data'}" in ask(self.port, "conf", timeout=0.25)
+
+    def _unavailable(self, what: str) -> Unavailable:
+        return Unavailable(f"{self.process} {what}; its log ends:\n{self.process.tail()}")
+
+    def _directory(self) -> Path:
+        if self._given_dir is not None:
+            return self._given_dir.resolve()
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(
+                prefix="masterworker-zookeeper-", ignore_cleanup_errors=True
+            )
+        return Path(self._temporary.name).resolve()
+
+    def _configure(self, directory: Path) -> None:
+        data = directory / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        tick = round(self._tick_time * 1000)
+        text = CONFIGURATION.format(data=data, port=self.port, tick=tick, min_session=2 * tick)
+        for server_id, (quorum, election) in self._members.items():
+            text += f"server.{server_id}=127.0.0.1:{quorum}:{election}\n"
+        (directory / "zoo.cfg").write_text(text)
+        (directory / "logback.xml").write_text(LOGBACK)
+        (data / "myid").write_text(f"{self._server_id}\n")
+
+    def _java_options(self, directory: Path) -> list[str]:
+        return [
+            f"-Xmx{self._heap}",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",  # quicker to warm up: less CPU for the first 100,000 writes
+            "-XX:-UsePerfData",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            f"-Dlogback.configurationFile={directory / 'logback.xml'}",
+            "-Dzookeeper.jmx.log4j.disable=true",
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+        ]

@@ -1,0 +1,44 @@
+"""Fixtures for all tests: one real ZooKeeper server for the run, one chroot of its own per test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from masterworker.dev.server import ZooKeeperServer
+from tests.faults.proxy import Proxy
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ZooKeeperServer]:
+    """The run's ZooKeeper server. It is shared: a test that harms a server starts its own."""
+    with ZooKeeperServer() as running:
+        yield running
+
+
+@pytest.fixture
+def chroot() -> str:
+    """A path that no other test uses, and that does not exist yet."""
+    return f"/test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def hosts(server: ZooKeeperServer, chroot: str) -> str:
+    """The hosts string of the run's server with the test's own chroot."""
+    return server.hosts + chroot
+
+
+@pytest.fixture
+def proxy(server: ZooKeeperServer) -> Iterator[Proxy]:
+    """A proxy before the run's server; `proxy.hosts(chroot)` leads through it."""
+    with Proxy("127.0.0.1", server.port) as running:
+        yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses the server, so that `-m 'not zookeeper'` leaves them out."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.zookeeper)

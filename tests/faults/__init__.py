@@ -1,0 +1,1 @@
+"""Faults on demand, made on the wire between a client and a real ZooKeeper."""
