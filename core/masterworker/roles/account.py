@@ -73,6 +73,17 @@ class Account:
         """Whether something waits to be written or is under way."""
         return bool(self.submissions or self.taken or self._under_way)
 
+    @property
+    def expired(self) -> int:
+        """How many statuses the master has removed unread, when the ledger was last read."""
+        return self._books.expired if self._books else 0
+
+    def is_accepted(self, number: int) -> bool:
+        """Whether a task of this account is known to have been accepted."""
+        unsure = [batch.submissions for batch in self._under_way]
+        first = next((posted[0].number for posted in (*unsure, self.submissions) if posted), None)
+        return first is None or number < first
+
     def doubt(self) -> None:
         """The connection broke: what became of the batches under way is to be found by reading."""
         self._books = None

@@ -19,9 +19,13 @@ from ..words.errors import (
     ConnectionLost,
     MasterworkerError,
     NotAuthorized,
+    NotFound,
     SessionLost,
+    TaskFailed,
     Unavailable,
 )
+from ..words.model import Reason
+from ..zookeeper.inspection import Inspection
 from ..zookeeper.operations import Unreadable, size
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
@@ -50,6 +54,7 @@ class Courier:
         self._wake = threading.Event()
         self._inbox: deque[Submission] = deque()
         self._waiting: dict[int, TaskFuture] = {}
+        self._expired = 0
         self._closing = False
         self._failure: MasterworkerError | None = None
         self._thread = threading.Thread(
@@ -169,14 +174,30 @@ class Courier:
         self.account.pump(session)
         if folder.stale and self._waiting:
             self._collect(session, folder)
+        if self.account.expired > self._expired:
+            self._give_up_expired(session)
+            self._expired = self.account.expired
+
+    def _give_up_expired(self, session: Session) -> None:
+        """End the futures whose status was removed unread, while we were away for too long."""
+        inspection = Inspection(session)
+        accepted = [number for number in self._waiting if self.account.is_accepted(number)]
+        for number in accepted:
+            future = self._waiting[number]
+            try:
+                inspection.task(future.task_id)
+            except NotFound:
+                future.fail(TaskFailed(future.task_id, Reason.EXPIRED.value))
+                del self._waiting[number]
 
     def _rest(self, session: Session, folder: Listing) -> None:
         """Wait until there is something to do."""
         at_work = self._inbox or self.account.busy or (folder.stale and self._waiting)
         if self._done() or (at_work and session.connected):
             return
-        if not self._wake.wait(LOOK_INTERVAL):
+        if not self._wake.wait(LOOK_INTERVAL) and self._waiting:
             folder.stale = True
+            self.account.doubt()
 
     def _collect(self, session: Session, folder: Listing) -> None:
         """Hand over the results that are there; their statuses are deleted afterwards."""

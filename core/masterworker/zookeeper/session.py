@@ -42,6 +42,9 @@ from ..words.errors import (
 from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
 
 log = logging.getLogger(__name__)
+_kazoo_log = logging.getLogger("masterworker.kazoo")
+_kazoo_log.setLevel(logging.ERROR)  # below INFO it writes credentials and payloads
+
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT: Final = 10.0
@@ -126,6 +129,7 @@ class Session:
             self._kazoo = KazooClient(
                 hosts=hosts,
                 timeout=timeout,
+                logger=_kazoo_log,
                 connection_retry=KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
             )
         except (ValueError, _KazooError) as error:
@@ -194,6 +198,10 @@ class Session:
     def _state_changed(self, state: str) -> None:
         if state == KazooState.LOST:
             self._lost.set()
+        elif state == KazooState.SUSPENDED:
+            log.warning("the connection to ZooKeeper at %s broke; trying to reconnect", self.hosts)
+        else:
+            log.info("connected to ZooKeeper at %s", self.hosts)
         self.wake.set()
 
     @property
