@@ -1,0 +1,89 @@
+"""`mwctl status` and `mwctl audit`: the cluster as a whole, as it is now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..zookeeper.auditor import Auditor
+from ..zookeeper.inspection import Inspection
+from .command import Command, hosts_option
+from .output import format_option, table, write_document
+from .reading import reading
+
+
+@click.command(
+    cls=Command,
+    examples=["mwctl status", "mwctl status -o json --hosts zk1:2181/production"],
+)
+@hosts_option
+@format_option
+def status(hosts: str, form: str) -> None:
+    """Show masters, workers and how many tasks there are.
+
+    Finished tasks are counted until their status is taken or has expired.
+    """
+    with reading(hosts) as session:
+        document = Inspection(session).status().to_dict()
+    if form == "table":
+        _show_status(document)
+    else:
+        write_document(document, form)
+
+
+def _show_status(document: dict[str, Any]) -> None:
+    primary = document["primary"]
+    tasks = ", ".join(f"{count:,} {state}" for state, count in document["tasks"].items())
+    rows = [
+        master | {"office": "primary" if primary and master["id"] == primary["id"] else "backup"}
+        for master in document["masters"]
+    ]
+    epoch = f"{primary['id']}, epoch {primary['epoch']}" if primary else "none: nothing is assigned"
+    _show(f"Primary: {epoch}", f"Tasks: {tasks}")
+    _show("", *_section("Masters", rows, ["id", "host", "pid", "office"]))
+    columns = ["id", "host", "pid", "state", "slots", "assigned", "executors"]
+    _show("", *_section("Workers", document["workers"], columns))
+
+
+def _section(title: str, rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
+    if not rows:
+        return [f"{title}: none"]
+    return [f"{title}:", *(f"  {line}" for line in table(rows, columns))]
+
+
+@click.command(
+    cls=Command,
+    examples=["mwctl audit", "mwctl audit -o json | jq .findings"],
+)
+@hosts_option
+@format_option
+@click.pass_context
+def audit(ctx: click.Context, hosts: str, form: str) -> None:
+    """Check that no task was lost or recorded twice.
+
+    It balances the books: every task that was accepted must be pending, assigned or finished, and
+    one of these only, or its status was taken or has expired. Exits with 0 if that is so; if not,
+    with 1, and says what it found. The cluster may be at work meanwhile.
+    """
+    with reading(hosts) as session:
+        report = Auditor(session).report()
+    if form == "table":
+        _show_audit(report.to_dict())
+    else:
+        write_document(report.to_dict(), form)
+    if not report.ok:
+        ctx.exit(1)
+
+
+def _show_audit(document: dict[str, Any]) -> None:
+    numbers = {key: value for key, value in document.items() if key not in ("ok", "findings")}
+    width = max(map(len, numbers)) + 2
+    _show(*(f"{key.replace('_', ' '):<{width}}{value:>12,}" for key, value in numbers.items()))
+    _show("", "The books balance." if document["ok"] else "The books do not balance:")
+    _show(*(f"  {finding}" for finding in document["findings"]))
+
+
+def _show(*lines: str) -> None:
+    for line in lines:
+        click.echo(line)

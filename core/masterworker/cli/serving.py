@@ -1,0 +1,179 @@
+"""`mwctl master` and `mwctl worker`: the roles that run until a signal ends them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Final, Protocol
+
+import click
+
+from ..execution.configuration import load_configuration
+from ..execution.plugins import Plugins
+from ..roles.master import Master, MasterSettings
+from ..roles.worker import Worker, WorkerSettings
+from ..words import limits
+from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
+from .command import Command, Seconds, hosts_option, session_timeout_option
+
+log = logging.getLogger(__name__)
+
+DEFAULTS: Final = MasterSettings()
+
+
+class Stoppable(Protocol):
+    """A role, as far as signals are concerned."""
+
+    def stop(self) -> None: ...
+
+
+class Signals:
+    """SIGTERM and SIGINT, each turned into one call of the role's `stop()`.
+
+    Python runs a handler in the main thread only, between any two of its steps: late, if that
+    thread waits and another one caught the signal, and perhaps while it holds the lock of the very
+    event that `stop()` sets. So the handler does nothing; the signal's number arrives through the
+    wakeup descriptor, at once, in a thread of its own. `last` is the signal that came last.
+    """
+
+    def __init__(self, role: Stoppable) -> None:
+        self.last = 0
+        self._role = role
+        self._arrivals, wakeup = socket.socketpair()
+        wakeup.setblocking(False)
+        self._wakeup = wakeup
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._serve, name="signals", daemon=True).start()
+
+    def _serve(self) -> None:
+        while number := self._arrivals.recv(1):
+            self.last = number[0]
+            log.info("%s: stopping", signal.Signals(self.last).name)
+            self._role.stop()
+
+
+@click.command(
+    cls=Command,
+    log_level="info",
+    examples=[
+        "mwctl master",
+        "mwctl master --hosts zk1:2181,zk2:2181,zk3:2181/production",
+        "MWCTL_LOG_FORMAT=json mwctl master --status-ttl 3600",
+    ],
+)
+@hosts_option
+@session_timeout_option
+@click.option(
+    "--status-ttl",
+    type=Seconds(),
+    default=DEFAULTS.status_ttl,
+    show_default=True,
+    help="How long a finished task's status is kept at least, if nobody takes it.",
+)
+@click.option(
+    "--folder-ttl",
+    type=Seconds(),
+    default=DEFAULTS.folder_ttl,
+    show_default=True,
+    help="How long the balanced books of a client that may be gone are kept at least.",
+)
+def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: float) -> None:
+    """Run a master.
+
+    Of all the masters of a cluster one is primary: it assigns the tasks to workers and recovers
+    those of workers that are gone. The others stand by and take over when it ends. SIGTERM and
+    SIGINT end it at once; the tasks are safe in ZooKeeper.
+    """
+    settings = MasterSettings(
+        session_timeout=session_timeout, status_ttl=status_ttl, folder_ttl=folder_ttl
+    )
+    role = Master(hosts, settings)
+    Signals(role)
+    role.run()
+
+
+@click.command(
+    cls=Command,
+    log_level="info",
+    examples=[
+        "mwctl worker",
+        "mwctl worker --executor echo --executor command --slots 4",
+        "mwctl worker --executor thumbnails --config /etc/masterworker.toml --grace 120",
+        "MWCTL_EXECUTOR='echo read' mwctl worker --hosts zk1:2181/production",
+    ],
+)
+@hosts_option
+@session_timeout_option
+@click.option(
+    "--executor",
+    "executor",
+    multiple=True,
+    default=(DEFAULT_EXECUTOR,),
+    show_default=True,
+    metavar="NAME",
+    help="An executor to run, NAME or PLUGIN:NAME; repeatable. In the environment: separated by "
+    "blanks.",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, limits.MAX_SLOTS),
+    metavar="N",
+    help="How many tasks it holds at a time.  [default: one per processor, and "
+    f"{limits.INLINE_SLOTS:,} more for inline executors]",
+)
+@click.option(
+    "--name",
+    default=lambda: socket.gethostname()[:100],
+    show_default="this host's name",
+    metavar="NAME",
+    help="What its id begins with.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A TOML file with a table [executors.NAME] for each executor to be configured.",
+)
+@click.option(
+    "--grace",
+    type=Seconds(),
+    default=30.0,
+    show_default=True,
+    help="How long running attempts may go on after the first signal.",
+)
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    hosts: str,
+    session_timeout: float,
+    executor: tuple[str, ...],
+    slots: int | None,
+    name: str,
+    config: Path | None,
+    grace: float,
+) -> None:
+    """Run a worker.
+
+    It runs the tasks that the primary master assigns to it, with the executors it was started
+    with. The first SIGTERM or SIGINT drains it: tasks not begun are handed back at once, running
+    ones after their grace period. A second one ends it cold, with exit code 143 or 130; its tasks
+    are then recovered by the master.
+    """
+    settings = WorkerSettings(
+        name=name,
+        slots=slots,
+        session_timeout=session_timeout,
+        grace=grace,
+        configs=load_configuration(config) if config else {},
+        file=config,
+    )
+    role = Worker(hosts, Plugins.load().executors(executor), settings)
+    signals = Signals(role)
+    role.run()
+    if role.stopped_cold:
+        ctx.exit(128 + signals.last)

@@ -1,0 +1,107 @@
+"""Waiting for the results of submitted tasks, and writing each wherever it belongs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED
+from concurrent.futures import wait as wait_for
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+from ..roles.future import TaskFuture
+from ..words.errors import MasterworkerError
+from .output import complain, say, write_bytes
+
+T = TypeVar("T")
+
+PATIENCE: Final = 1.0
+"""Seconds without any result after which it is worth asking whether there is a worker at all."""
+
+LISTED: Final = 10
+"""Unfinished tasks named one by one when a wait ends before them."""
+
+TIMED_OUT: Final = 124
+"""The exit code of a wait that timed out, as of timeout(1)."""
+
+
+class Wait:
+    """Waiting for results and writing them, in the order of the payloads.
+
+    Every result that arrives is written, whatever becomes of the others. `timeout` is in seconds,
+    for all of them together.
+    """
+
+    def __init__(
+        self, futures: Sequence[TaskFuture], output: Path | None, timeout: float | None
+    ) -> None:
+        self._futures = futures
+        self._output = output
+        self._timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._failures: list[MasterworkerError] = []
+        self._unfinished: list[TaskFuture] = []
+
+    def run(self, on_silence: Callable[[], None]) -> int:
+        """Wait, write, and return the exit code; what went wrong is said on stderr.
+
+        `on_silence` is called if no result comes for a while: it may tell why.
+        """
+        try:
+            wait_for(self._futures, min(PATIENCE, self._left(PATIENCE)), FIRST_COMPLETED)
+            if not any(future.done() for future in self._futures):
+                on_silence()
+            with self._shown() as futures:
+                for future in futures:
+                    self._finish(future)
+        except KeyboardInterrupt:
+            _say_they_go_on([future for future in self._futures if not future.done()])
+            raise
+        for error in self._failures:
+            complain(str(error))
+        if self._unfinished:
+            complain(
+                f"no result within {self._timeout:g} s of {len(self._unfinished)} of "
+                f"{len(self._futures)} tasks"
+            )
+            _say_they_go_on(self._unfinished)
+            return TIMED_OUT
+        return max((error.exit_code for error in self._failures), default=0)
+
+    def _shown(self) -> AbstractContextManager[Iterable[TaskFuture]]:
+        """The futures, with a progress bar if it has a place where it does no harm."""
+        visible = sys.stderr.isatty() and (self._output or not sys.stdout.isatty())
+        if len(self._futures) == 1 or not visible:
+            return nullcontext(self._futures)
+        return click.progressbar(self._futures, label="results", file=sys.stderr)
+
+    def _finish(self, future: TaskFuture) -> None:
+        try:
+            result = future.result(self._left(None))
+        except TimeoutError:
+            self._unfinished.append(future)
+        except MasterworkerError as error:
+            self._failures.append(error)
+        else:
+            write_bytes(result, self._place(future))
+
+    def _place(self, future: TaskFuture) -> Path | None:
+        if self._output is not None and self._output.is_dir():
+            return self._output / future.task_id
+        return self._output
+
+    def _left(self, without_limit: T) -> float | T:
+        if self._deadline is None:
+            return without_limit
+        return max(0.0, self._deadline - time.monotonic())
+
+
+def _say_they_go_on(futures: Sequence[TaskFuture]) -> None:
+    for future in futures[:LISTED]:
+        say(f"the task still runs; later: mwctl tasks result {future.task_id}")
+    if len(futures) > LISTED:
+        say(f"and {len(futures) - LISTED:,} more tasks still run")

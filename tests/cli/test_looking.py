@@ -1,0 +1,157 @@
+"""`mwctl tasks`, `status` and `audit`: what they say, in words and in JSON, which is a contract."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from kazoo.client import KazooClient
+from tests.cli.calling import mwctl
+from tests.cli.conftest import Cluster
+
+from masterworker.dev.processes import masterworker_command
+
+NOWHERE = "0123456789abcdef-1"
+"""A task id that no client of these tests has."""
+
+
+def as_json(cluster: Cluster, *arguments: object) -> Any:
+    """What a command prints with -o json."""
+    ended = cluster.mwctl(*arguments, "-o", "json")
+    assert ended.err == ""
+    return json.loads(ended.out)
+
+
+@pytest.fixture(scope="module")
+def failed(cluster: Cluster) -> str:
+    """A task that has failed."""
+    task = cluster.submit("--executor", "command", "--option", "command=fail")
+    cluster.wait_until("failed", task)
+    return task
+
+
+@pytest.fixture(scope="module")
+def pending(cluster: Cluster) -> str:
+    """A task that waits for an executor nobody has."""
+    return cluster.submit("--executor", "nobodys")
+
+
+def test_show_says_where_a_task_is_and_why(cluster: Cluster, pending: str, failed: str) -> None:
+    """The keys of the contract, a sentence for a task that waits, evidence for one that failed."""
+    waiting = as_json(cluster, "tasks", "show", pending)
+    assert waiting.keys() >= {"id", "state", "executor", "worker", "attempts", "why"}
+    assert waiting["state"] == "pending"
+    assert waiting["worker"] is None
+    assert "no ready worker offers executor 'nobodys'" in waiting["why"]
+    ended = as_json(cluster, "tasks", "show", failed)
+    assert ended["state"] == "failed"
+    assert [attempt["reason"] for attempt in ended["attempts"]] == ["failed"]
+    assert "no such \x1b[31mthing" in ended["attempts"][0]["detail"]
+
+
+def test_show_for_people_cannot_drive_their_terminal(cluster: Cluster, failed: str) -> None:
+    """What a task's program wrote is shown with its control characters as escapes."""
+    shown = cluster.mwctl("tasks", "show", failed)
+    assert shown.code == 0
+    assert b"\\x1b[31mthing" in shown.out
+    assert b"\x1b" not in shown.out
+
+
+def test_list_filters_and_limits(cluster: Cluster, pending: str, failed: str) -> None:
+    """--state is applied before --limit; each format has the same tasks."""
+    listed = as_json(cluster, "tasks", "list", "--state", "failed", "--limit", "1")
+    assert [row["id"] for row in listed] == [failed]
+    assert listed[0].keys() >= {"id", "state", "executor", "worker", "attempts", "submitted"}
+    lines = cluster.mwctl("tasks", "list", "-o", "jsonl").lines
+    assert {json.loads(line)["id"] for line in lines} >= {pending, failed}
+    head, *rows = cluster.mwctl("tasks", "list", "--state", "pending").lines
+    assert head.split() == ["ID", "STATE", "EXECUTOR", "WORKER", "ATTEMPTS", "SUBMITTED"]
+    assert [row.split()[:3] for row in rows] == [[pending, "pending", "nobodys"]]
+
+
+def test_result_gives_6_or_3_when_there_is_none(
+    cluster: Cluster, pending: str, failed: str
+) -> None:
+    """Not yet, never and not any more are told apart, and a failure has its reason."""
+    for task, code, words in [
+        (pending, 6, "pending"),
+        (NOWHERE, 6, "there is no task"),
+        ("no/id", 78, "cannot be a task id"),
+        (failed, 3, "no such \\x1b[31mthing"),
+    ]:
+        ended = cluster.mwctl("tasks", "result", task)
+        assert (ended.code, ended.out) == (code, b"")
+        assert words in ended.err
+    assert cluster.mwctl("tasks", "show", NOWHERE).code == 6
+
+
+def test_status_is_the_contract(cluster: Cluster, pending: str) -> None:
+    """Who is primary, who works, and how many tasks are where."""
+    status = as_json(cluster, "status")
+    assert status["primary"].keys() >= {"id", "host", "pid", "epoch"}
+    assert [master["id"] for master in status["masters"]] == [status["primary"]["id"]]
+    [worker] = status["workers"]
+    assert worker["executors"] == ["command", "echo", "read"]
+    assert (worker["state"], worker["slots"]) == ("ready", 2)
+    assert status["tasks"].keys() >= {"pending", "assigned", "finished"}
+    assert status["tasks"]["pending"] >= 1
+    table = cluster.mwctl("status").out.decode()
+    assert worker["id"] in table
+    assert f"Primary: {status['primary']['id']}, epoch 1" in table
+
+
+def test_audit_balances_the_books(cluster: Cluster, pending: str, failed: str) -> None:
+    """On a cluster that has kept its promises it says so, with all the numbers."""
+    report = as_json(cluster, "audit")
+    assert report["ok"] is True
+    assert report["findings"] == []
+    counts = ["accepted", "taken", "pending", "assigned", "finished", "expired", "lost"]
+    assert report.keys() >= {*counts, "recorded_twice", "quarantined"}
+    assert report["accepted"] == sum(report[count] for count in counts[1:])
+    assert "The books balance." in cluster.mwctl("audit").out.decode()
+
+
+def test_audit_exits_with_1_when_the_books_do_not_balance(hosts: str, cluster: Cluster) -> None:
+    """A task that somebody deletes is found missing; the cluster it is taken from has no master."""
+    env = {"MWCTL_HOSTS": hosts}
+    [task] = mwctl("submit", "--payload", "-", env=env).lines
+    kazoo = KazooClient(hosts)
+    kazoo.start()
+    kazoo.delete(f"/tasks/{task}")
+    kazoo.stop()
+    kazoo.close()
+    ended = mwctl("audit", "-o", "json", env=env)
+    assert (ended.code, json.loads(ended.out)["lost"]) == (1, 1)
+    table = mwctl("audit", env=env)
+    assert table.code == 1
+    assert "1 of 1 accepted tasks lost" in table.out.decode()
+
+
+def test_looking_creates_nothing(hosts: str) -> None:
+    """A tree that does not exist is an empty cluster, and stays away."""
+    env = {"MWCTL_HOSTS": hosts}
+    status = json.loads(mwctl("status", "-o", "json", env=env).out)
+    assert status["primary"] is None
+    assert status["workers"] == []
+    assert mwctl("tasks", "list", "-o", "json", env=env).out == b"[]\n"
+    assert mwctl("audit", env=env).code == 0
+    root, _, chroot = hosts.partition("/")
+    kazoo = KazooClient(root)
+    kazoo.start()
+    assert kazoo.exists(f"/{chroot}") is None
+    kazoo.stop()
+    kazoo.close()
+
+
+def test_reader_that_goes_away_ends_it_quietly(cluster: Cluster, pending: str) -> None:
+    """A closed pipe, as after `| head`, leaves no traceback."""
+    command = masterworker_command("tasks", "list", f"--hosts={cluster.hosts}", "-o", "jsonl")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+    assert listing.returncode == 1

@@ -1,0 +1,149 @@
+"""`mwctl master` and `mwctl worker`: how they refuse to start, and how signals end them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.cli.calling import mwctl
+from tests.cli.conftest import Cluster, wait_for_workers
+from tests.unit.throwaway_plugin import install
+from tests.waiting import eventually
+
+from masterworker.dev.processes import Process, masterworker_command
+
+LATCH = """
+from masterworker import hookimpl
+
+def run(payload, task):
+    with open(payload, "rb") as fifo:
+        return fifo.read()
+
+@hookimpl
+def masterworker_register_executors(register):
+    register("latch", run)
+"""
+"""An executor that waits until somebody writes into the FIFO that the payload names."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A worker of its own, whose one attempt ends when the FIFO is written to."""
+
+    worker: Process
+    task: str
+    fifo: Path
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the worker a signal."""
+        os.kill(self.worker.pid, number)
+
+
+@pytest.fixture
+def at_work(cluster: Cluster, tmp_path: Path) -> Iterator[AtWork]:
+    """A worker whose one attempt has begun."""
+    site = install(tmp_path, "latch", LATCH, distribution="latch", version="1")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    command = masterworker_command("worker", "--executor", "latch", "--name", "latch")
+    env = {"MWCTL_HOSTS": cluster.hosts, "PYTHONPATH": str(site)}
+    with Process("latch", command, env, log=tmp_path / "log") as worker:
+        call = ["submit", "--executor", "latch", "--payload", "-"]
+        [task] = cluster.mwctl(*call, stdin=bytes(fifo)).lines
+        cluster.wait_until("assigned", task)
+        yield AtWork(worker, task, fifo)
+
+
+def test_no_zookeeper_gives_69_within_10_seconds() -> None:
+    """Nobody listens on port 1; the message says which hosts were tried."""
+    calls = [["worker"], ["submit", "--payload", "-", "--wait"]]
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        for ended in pool.map(lambda call: mwctl(*call, "--hosts", "127.0.0.1:1/some"), calls):
+            assert (ended.code, ended.out) == (69, b"")
+            assert "no ZooKeeper answered" in ended.err
+            assert "127.0.0.1:1/some" in ended.err
+    assert time.monotonic() - began < 10
+
+
+def test_unknown_executor_gives_78_and_names_what_there_is(tmp_path: Path) -> None:
+    """The message has the executors there are, and the plugin that may have brought the one."""
+    site = install(
+        tmp_path, "mended", "import no_such_module", distribution="mended", version="1.2"
+    )
+    ended = mwctl("worker", "--executor", "mended", env={"PYTHONPATH": str(site)})
+    assert (ended.code, ended.out) == (78, b"")
+    assert "command, echo, python, read" in ended.err
+    assert "plugin 'mended' (mended 1.2) could not be loaded" in ended.err
+    assert "no_such_module" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--config", "/nowhere.toml"], ["--name", "a/b"], ["--hosts", "host:port"]],
+)
+def test_bad_configuration_gives_78(arguments: list[str]) -> None:
+    """What the operator set wrong is said, without a traceback."""
+    ended = mwctl("worker", *arguments)
+    assert ended.code == 78, ended.err
+    assert ended.err.splitlines()[-1].startswith("mwctl: error: ")
+
+
+def test_environment_names_several_executors(cluster: Cluster) -> None:
+    """MWCTL_EXECUTOR holds them separated by blanks; it offers both and no other."""
+    env = {"MWCTL_HOSTS": cluster.hosts, "MWCTL_EXECUTOR": "echo read", "MWCTL_SLOTS": "3"}
+    command = masterworker_command("worker", "--name", "second")
+    with Process("second", command, env, log=cluster.folder / "second.log"):
+        wait_for_workers(cluster, 2)
+        status = json.loads(cluster.mwctl("status", "-o", "json").out)
+        [second] = [one for one in status["workers"] if one["id"].startswith("second-")]
+        assert (second["executors"], second["slots"]) == (["echo", "read"], 3)
+    wait_for_workers(cluster, 1)
+
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+
+@SIGNALS
+def test_first_signal_lets_a_worker_finish(
+    cluster: Cluster, at_work: AtWork, number: signal.Signals
+) -> None:
+    """The running attempt comes to its end, its result is recorded, and the worker exits with 0."""
+    at_work.signal(number)
+    eventually(lambda: "drains" in at_work.worker.tail(), what="the worker drains")
+    at_work.fifo.write_bytes(b"done in time")
+    assert at_work.worker.wait(15) == 0
+    assert cluster.mwctl("tasks", "result", at_work.task).out == b"done in time"
+
+
+@SIGNALS
+def test_second_signal_ends_a_worker_cold(
+    cluster: Cluster, at_work: AtWork, number: signal.Signals
+) -> None:
+    """It does not wait for the attempt; the exit code tells the signal, the task is recovered."""
+    at_work.signal(number)
+    eventually(lambda: "drains" in at_work.worker.tail(), what="the worker drains")
+    at_work.signal(number)
+    assert at_work.worker.wait(10) == 128 + number
+    cluster.wait_until("pending", at_work.task)
+
+
+@SIGNALS
+def test_a_signal_ends_a_master_at_once(hosts: str, tmp_path: Path, number: signal.Signals) -> None:
+    """It leaves office and exits with 0; its log is JSON when that is asked for."""
+    env = {"MWCTL_HOSTS": hosts, "MWCTL_LOG_FORMAT": "json"}
+    with Process("master", masterworker_command("master"), env, log=tmp_path / "log") as master:
+        eventually(lambda: "in office" in master.tail(), what="the master is in office")
+        os.kill(master.pid, number)
+        assert master.wait(5) == 0
+        rows = [json.loads(line) for line in master.tail().splitlines()]
+    assert {row["level"] for row in rows} == {"INFO"}
+    assert json.loads(mwctl("status", "-o", "json", env=env).out)["primary"] is None
