@@ -269,8 +269,8 @@ def _stop(processes: Sequence[Process], patience: float) -> None:
     """Ask all of them to end, and kill those that have not after `patience` seconds."""
     alive = [process for process in processes if process.alive]
     for process in alive:
+        process.resume()  # a paused process cannot take the signal
         process.terminate()  # once only: a second signal would end a worker cold
-        process.resume()  # a paused process takes the signal only when it goes on
     until = time.monotonic() + patience
     for process in alive:
         try:
