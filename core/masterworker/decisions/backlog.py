@@ -8,7 +8,7 @@ costs time by what it can assign, not by what waits.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from ..words.model import Task
@@ -24,13 +24,21 @@ class Backlog:
     def __init__(self, window: int = WINDOW) -> None:
         self._window = window
         self._queues: dict[Queue, dict[str, Task]] = {}
+        self._recovered: dict[Queue, dict[str, Task]] = {}
         self._queue_of: dict[str, Queue] = {}
         self._unread: dict[str, None] = {}
 
     @property
     def queues(self) -> Mapping[Queue, Iterable[Task]]:
-        """Each queue's tasks, in the order in which they are to be served."""
-        return {key: tasks.values() for key, tasks in self._queues.items()}
+        """Each queue's tasks, in the order in which they are to be served.
+
+        Those that lost a worker come first: they have waited their turn before.
+        """
+        keys = self._recovered.keys() | self._queues.keys()
+        return {
+            key: chain(self._recovered.get(key, {}).values(), self._queues.get(key, {}).values())
+            for key in sorted(keys)
+        }
 
     def __len__(self) -> int:
         """How many tasks wait with their headers read."""
@@ -62,17 +70,19 @@ class Backlog:
         self._unread = dict.fromkeys([*names, *self._unread])
 
     def add(self, task: Task) -> None:
-        """Put a task whose header was read at the end of its queue."""
+        """Put a task whose header was read at the end of its queue, or of those recovered."""
         self.remove(task.id)
         key = queue_of(task)
-        self._queues.setdefault(key, {})[task.id] = task
+        queues = self._recovered if task.losses else self._queues
+        queues.setdefault(key, {})[task.id] = task
         self._queue_of[task.id] = key
 
     def remove(self, name: str) -> None:
         """Forget a task, if it is known: it was assigned, or is gone."""
         key = self._queue_of.pop(name, None)
-        if key is not None:
-            queue = self._queues[key]
-            del queue[name]
-            if not queue:
-                del self._queues[key]
+        if key is None:
+            return
+        for queues in (self._recovered, self._queues):
+            queue = queues.get(key, {})
+            if queue.pop(name, None) is not None and not queue:
+                del queues[key]

@@ -50,7 +50,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
 
-CONNECT_TIMEOUT: Final = 8.0
+CONNECT_TIMEOUT: Final = 6.0
 """Seconds to wait for the first connection: with a command's own start it stays below 10."""
 
 CLOSE_TIMEOUT: Final = 5.0
