@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..words import limits, paths, records
-from ..words.errors import MasterworkerError, NotAuthorized
+from ..words.errors import BadRecord, MasterworkerError, NotAuthorized, SessionLost
 from ..words.model import Ledger
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.operations import Code, Create, Delete, Operation, Refusal, Set, Znode, size
@@ -110,20 +110,45 @@ class Account:
     def _read_books(self, session: Session) -> None:
         """Read the ledger, and settle by it what was under way.
 
+        What the ledger does not count may yet arrive, with a connection or a session given up long
+        ago. It is taken back only once the version it expects is gone: the ledger is written anew.
+        """
+        books = self._read_ledger(session)
+        while self._under_way:
+            anew = Set(self.folder, records.encode_ledger(books), self._version)
+            refusal = session.commit([anew]).wait()
+            if refusal is None:
+                self._version += 1
+                while self._under_way:
+                    undone = self._under_way.pop()
+                    self._put_back(undone.submissions, undone.taken)
+            elif refusal.code in (Code.BAD_VERSION, Code.NO_NODE):
+                books = self._read_ledger(session)
+            else:
+                raise self._denied(refusal)
+        self._books = books
+
+    def _read_ledger(self, session: Session) -> Ledger:
+        """The ledger as it is now; batches that it counts are settled.
+
         The folder may be missing: at first, and when the master has retired it because this client
         was idle for long and its books were balanced. Then it is opened with a new ledger.
         """
         found = session.get(self.folder)
         if found is None:
             found = self._open(session)
-        self._books = records.decode_ledger(found.data)
+        try:
+            books = records.decode_ledger(found.data)
+        except BadRecord as error:
+            raise BadRecord(f"the ledger in {self.folder} was overwritten: {error}") from None
         self._version = found.version
-        while self._under_way and self._under_way[0].after.batch <= self._books.batch:
+        while self._under_way and self._under_way[0].after.batch <= books.batch:
             self._on_settled(self._under_way.popleft().submissions)
-        while self._under_way:
-            undone = self._under_way.pop()
-            self.submissions.extendleft(reversed(undone.submissions))
-            self.taken.extendleft(reversed(undone.taken))
+        return books
+
+    def _put_back(self, submissions: list[Submission], taken: list[int]) -> None:
+        self.submissions.extendleft(reversed(submissions))
+        self.taken.extendleft(reversed(taken))
 
     def _open(self, session: Session) -> Znode:
         create = Create(self.folder, records.encode_ledger(Ledger()))
@@ -151,7 +176,11 @@ class Account:
         ]
         operations += [submission.create for submission in submissions]
         operations += [Delete(f"{self.folder}/{number}") for number in taken]
-        reply = session.commit(operations)
+        try:
+            reply = session.commit(operations)
+        except SessionLost:
+            self._put_back(submissions, taken)
+            raise
         self._under_way.append(_Batch(after, submissions, taken, reply))
         self._books = after
         self._version += 1
@@ -191,10 +220,11 @@ class Account:
             submission.future.fail(_why(submission, refusal))
             self._on_settled([submission])
         elif refusal.code not in (Code.BAD_VERSION, Code.NO_NODE):
-            raise NotAuthorized(
-                f"ZooKeeper does not let this client write {self.folder}: {refusal}"
-            )
+            raise self._denied(refusal)
         self._read_books(session)
+
+    def _denied(self, refusal: Refusal) -> NotAuthorized:
+        return NotAuthorized(f"ZooKeeper does not let this client write {self.folder}: {refusal}")
 
     def _wait_for_all(self) -> None:
         for batch in self._under_way:

@@ -211,8 +211,8 @@ class Courier:
             if isinstance(found, Unreadable):
                 future.fail(NotAuthorized(f"{path} cannot be read: check its ACL"))
                 continue
-            future.settle(found.data)
-            self.account.taken.append(number)
+            if future.settle(found.data):
+                self.account.taken.append(number)
 
     def _settled(self, submissions: list[Submission]) -> None:
         for submission in submissions:

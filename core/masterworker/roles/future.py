@@ -32,8 +32,8 @@ class TaskFuture(Future[bytes]):
         with contextlib.suppress(InvalidStateError):
             self.set_exception(error)
 
-    def settle(self, data: bytes) -> None:
-        """End the future with the status znode's data."""
+    def settle(self, data: bytes) -> bool:
+        """End the future with the status znode's data; whether that could be understood."""
         try:
             status = records.decode_status(data)
         except BadRecord as error:
@@ -42,10 +42,11 @@ class TaskFuture(Future[bytes]):
                     f"the status of task {self.task_id} cannot be understood: {error}"
                 )
             )
-            return
-        if status.state is not State.DONE:
+            return False
+        if status.state is State.DONE:
+            with contextlib.suppress(InvalidStateError):  # the client was closed meanwhile
+                self.set_result(records.body(data))
+        else:
             reason = status.reason.value if status.reason else "failed"
             self.fail(TaskFailed(self.task_id, reason, status.history))
-            return
-        with contextlib.suppress(InvalidStateError):  # the client was closed meanwhile
-            self.set_result(records.body(data))
+        return True

@@ -171,7 +171,8 @@ class Incarnation:
         """Read new assignments and start them, as far as memory allows."""
         if not self._unread or self._held_bytes >= HELD_BYTES:
             return
-        jobs: list[Job] = []
+        fresh: list[Held] = []
+        size = self._held_bytes
         read = 0
         unread = [paths.assignment(self.id, name) for name in self._unread]
         for path, found in self._session.read_each(unread):
@@ -181,14 +182,16 @@ class Incarnation:
             elif found is not None:
                 held = self._understand(path, found.data, found.version)
                 if held is not None:
-                    self._held[held.task.id] = held
-                    self._held_bytes += len(held.payload)
-                    jobs.append(self._job(held))
-            if self._held_bytes >= HELD_BYTES:
+                    fresh.append(held)
+                    size += len(held.payload)
+            if size >= HELD_BYTES:
                 break
+        # Only now: what was read before a connection broke would be held and never begun.
+        self._held.update((held.task.id, held) for held in fresh)
+        self._held_bytes = size
         self._unread = self._unread[read:]
         failpoint("worker.read")
-        self._begin(jobs)
+        self._begin([self._job(held) for held in fresh])
 
     def _understand(self, path: str, data: bytes, version: int) -> Held | None:
         try:
@@ -318,8 +321,12 @@ class Incarnation:
         self.hand_back([task for task in self._held if task not in self._ended])
 
     def leave(self) -> bool:
-        """Take this worker and its folder off the tree; False if a task has come meanwhile."""
-        leaving = [Delete(paths.worker(self.id)), Delete(self._folder.path)]
-        refusal = self._session.commit(leaving).wait()
-        self._folder.stale = True
-        return refusal is None
+        """Take this worker and its folder off the tree; False if a task has come meanwhile.
+
+        A folder in which something was set aside stays behind, for `mwctl audit` to report.
+        """
+        leaving = Delete(paths.worker(self.id))
+        if self._session.commit([leaving, Delete(self._folder.path)]).wait() is None:
+            return True
+        self._list()
+        return self.idle and self._session.commit([leaving]).wait() is None

@@ -8,11 +8,12 @@ from typing import Final
 
 from ..decisions import audit
 from ..decisions.audit import AuditReport, Reading
-from ..words import book, paths, records
+from ..words import paths, records
 from ..words.errors import BadRecord
 from ..words.model import Ledger
 from .operations import Unreadable, Znode
-from .reader import Reader, decode, last
+from .quarantine import task_at
+from .reader import Reader, decode
 from .session import Session
 
 READINGS: Final = 5
@@ -24,7 +25,6 @@ class Auditor:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._reader = Reader(session)
 
     def report(self) -> AuditReport:
         """Whether the promises hold."""
@@ -39,12 +39,13 @@ class Auditor:
 
     def _reading(self) -> Reading:
         """One reading, in the order that `audit` explains."""
-        quarantined: dict[str, str] = {}
-        before = self._ledgers(self._reader.entries(), {})
-        pending = frozenset(self._reader.names(paths.TASKS))
-        assigned = {name: frozenset(tasks) for name, tasks in self._reader.assigned().items()}
-        finished = self._reader.finished()
-        after = self._ledgers(self._reader.entries(), quarantined)
+        reader = Reader(self._session)
+        quarantined = reader.quarantined
+        before = self._ledgers(reader.entries(), {})
+        pending = frozenset(reader.names(paths.TASKS))
+        assigned = {name: frozenset(tasks) for name, tasks in reader.assigned().items()}
+        finished = reader.finished()
+        after = self._ledgers(reader.entries(), quarantined)
         (root,) = self._session.read([paths.STATUS])
         reading = Reading(
             ledgers_before=before,
@@ -53,7 +54,7 @@ class Auditor:
             finished=finished,
             ledgers_after=after,
             retired=decode(root, records.decode_ledger) or Ledger(),
-            workers=self._reader.workers(quarantined),
+            workers=reader.workers(),
             quarantined=quarantined,
         )
         self._examine(reading, quarantined)
@@ -75,31 +76,33 @@ class Auditor:
     def _examine(self, reading: Reading, quarantined: dict[str, str]) -> None:
         """Read every task and status, and note what cannot be understood."""
 
-        def task_in(path: str, data: bytes) -> object:
-            return book.task_in(last(path), data)
+        def status_at(_path: str, znode: Znode) -> object:
+            return records.decode_status(znode.data)
 
-        def status_in(_path: str, data: bytes) -> object:
-            return records.decode_status(data)
+        def ours_at(path: str, znode: Znode) -> object:
+            decode_it = records.decode_ledger if path == paths.STATUS else records.decode_master
+            return znode.data and decode_it(znode.data)
 
+        self._check([paths.MASTER, paths.EPOCH, paths.STATUS], ours_at, quarantined)
         tasks = [paths.task(name) for name in sorted(reading.pending)]
         for worker, names in reading.assigned.items():
             tasks += [paths.assignment(worker, name) for name in sorted(names)]
-        self._check(tasks, task_in, quarantined)
+        self._check(tasks, task_at, quarantined)
         statuses = [paths.status(name) for name in sorted(reading.finished) if paths.is_task(name)]
-        self._check(statuses, status_in, quarantined)
+        self._check(statuses, status_at, quarantined)
 
     def _check(
         self,
         names: Sequence[str],
-        understand: Callable[[str, bytes], object],
+        understand: Callable[[str, Znode], object],
         quarantined: dict[str, str],
     ) -> None:
         for path, found in self._session.read_each(names):
             if isinstance(found, Unreadable):
-                quarantined[path] = f"it cannot be read (error {found.code}): check its ACL"
+                quarantined[path] = str(found)
             elif found is not None:
                 try:
-                    understand(path, found.data)
+                    understand(path, found)
                 except BadRecord as error:
                     quarantined[path] = str(error)
 

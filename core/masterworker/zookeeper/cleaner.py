@@ -18,7 +18,7 @@ from ..words.errors import BadRecord
 from ..words.limits import BATCH_COUNT
 from ..words.model import Ledger
 from .failpoints import failpoint
-from .operations import Check, Code, Create, Delete, Operation, Set, Znode
+from .operations import Check, Code, Create, Delete, Operation, Set, Unreadable, Znode
 from .session import Session
 from .survey import Survey
 
@@ -78,6 +78,8 @@ class Cleaner:
 
     def _entries(self, names: list[str]) -> Iterator[Entry]:
         for path, found in self._session.read_each([f"{paths.STATUS}/{name}" for name in names]):
+            if isinstance(found, Unreadable):
+                self._survey.quarantine.add(path, str(found))
             if not isinstance(found, Znode):
                 continue
             try:

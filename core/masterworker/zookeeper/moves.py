@@ -127,14 +127,15 @@ class Mover:
     def _refused(self, move: Move, refusal: Refusal) -> None:
         """One move failed for itself alone.
 
-        Where the target is taken, the task would be in two places, which nobody but a stranger to
-        the protocol can have brought about: it is set aside for `mwctl audit` to report.
+        Where the target is taken, the task would be in two places, and where something lies below
+        it, it cannot leave. Nobody but a stranger to the protocol can have brought that about: it
+        is set aside for `mwctl audit` to report.
         """
         self._survey.forget(move.task.id, move.worker)
         if refusal.index == _CREATE and move.to_worker and refusal.code == Code.NO_NODE:
             log.warning("worker %s has no folder under %s", move.to_worker, paths.ASSIGN)
             self._survey.doubt()
-        elif refusal.index == _CREATE:
+        elif refusal.index == _CREATE or refusal.code == Code.NOT_EMPTY:
             self._survey.quarantine.add(
                 move.source, f"it cannot {move.event} to {move.target}: {refusal}"
             )

@@ -93,6 +93,9 @@ class Unreadable(NamedTuple):
 
     code: int
 
+    def __str__(self) -> str:
+        return f"it cannot be read (error {self.code}): check its ACL"
+
 
 Found = Znode | Unreadable | None
 """What a read of one path came to; None if there is no such znode."""

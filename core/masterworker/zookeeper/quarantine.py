@@ -6,9 +6,14 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from ..words import paths
+from ..words import book, limits, paths
+from ..words.errors import BadRecord
+from ..words.model import Task
+from .operations import Znode
 
 log = logging.getLogger(__name__)
+
+STRANGE_NAME: Final = "its name is none of ours"
 
 MOST: Final = 1_000
 """Names remembered in one folder; more are skipped all the same, and complained of again."""
@@ -46,8 +51,20 @@ class Quarantine:
             if paths.is_name(name):
                 good.append(name)
             else:
-                self.add(f"{folder}/{name}", "its name is none of ours")
+                self.add(f"{folder}/{name}", STRANGE_NAME)
         return good
+
+
+def task_at(path: str, znode: Znode) -> Task:
+    """The task in a znode. Raises BadRecord, also for what could never be moved from there."""
+    task = book.task_in(path.rpartition("/")[2], znode.data)
+    if len(znode.data) > limits.MAX_PAYLOAD:
+        size = len(book.payload_in(znode.data))
+        if size > limits.MAX_PAYLOAD:
+            raise BadRecord(f"a payload of {size:,} bytes; the limit is {limits.MAX_PAYLOAD:,}")
+    if znode.children:
+        raise BadRecord(f"a task with {znode.children} children, where nothing belongs")
+    return task
 
 
 def _split(path: str) -> tuple[str, str]:

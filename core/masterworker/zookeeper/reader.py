@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from ..words import book, paths, records
-from ..words.errors import BadRecord
+from ..words.errors import BadRecord, NotAuthorized
 from ..words.model import Worker
-from .operations import Found, Znode
+from .operations import Found, Unreadable, Znode
+from .quarantine import STRANGE_NAME
 from .session import Session
 
 T = TypeVar("T")
@@ -18,14 +19,18 @@ LISTINGS: Final = 64
 
 
 class Reader:
-    """Reads through a session that is started, and never writes."""
+    """Reads through a session that is started, and never writes.
+
+    `quarantined` collects, by path, what could not be read or understood, and why.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.quarantined: dict[str, str] = {}
 
     def names(self, path: str) -> list[str]:
         """The children of a znode; none if there is no such znode."""
-        return self.session.children(path).wait() or []
+        return self._sound(path, self.session.children(path).wait() or [])
 
     def names_each(self, folders: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """The children of many znodes, several requests under way at a time."""
@@ -33,23 +38,32 @@ class Reader:
             part = folders[start : start + LISTINGS]
             replies = [self.session.children(path) for path in part]
             for path, reply in zip(part, replies, strict=True):
-                yield path, reply.wait() or []
+                try:
+                    yield path, self._sound(path, reply.wait() or [])
+                except NotAuthorized as error:
+                    self.quarantined[path] = str(error)
+                    yield path, []
 
     def assigned(self) -> dict[str, list[str]]:
         """The tasks assigned to each worker that has a folder."""
         folders = [paths.assignments(name) for name in self.names(paths.ASSIGN)]
         return {last(path): names for path, names in self.names_each(folders)}
 
-    def workers(self, quarantined: dict[str, str] | None = None) -> dict[str, Worker]:
-        """The registered workers; `quarantined` is given those that cannot be understood."""
+    def workers(self) -> dict[str, Worker]:
+        """The registered workers."""
         names = [paths.worker(name) for name in self.names(paths.WORKERS)]
-        return self.decoded(names, book.worker_in, quarantined)
+        return self.decoded(names, book.worker_in)
 
     def entries(self) -> dict[str, Znode]:
         """The children of /status: clients' folders, and plain statuses of the book's clients."""
         names = [f"{paths.STATUS}/{name}" for name in self.names(paths.STATUS)]
-        found = self.session.read_each(names)
-        return {last(path): znode for path, znode in found if isinstance(znode, Znode)}
+        entries = {}
+        for path, found in self.session.read_each(names):
+            if isinstance(found, Znode):
+                entries[last(path)] = found
+            elif isinstance(found, Unreadable):
+                self.quarantined[path] = str(found)
+        return entries
 
     def finished(self) -> frozenset[str]:
         """The tasks that have a status."""
@@ -64,22 +78,25 @@ class Reader:
             finished |= {f"{last(path)}-{number}" for number in numbers}
         return frozenset(finished)
 
-    def decoded(
-        self,
-        names: Sequence[str],
-        understand: Callable[[bytes], T],
-        quarantined: dict[str, str] | None = None,
-    ) -> dict[str, T]:
-        """What each znode says, by its name; `quarantined` is given what says nothing."""
+    def decoded(self, names: Sequence[str], understand: Callable[[bytes], T]) -> dict[str, T]:
+        """What each znode says, by its name."""
         decoded = {}
         for path, found in self.session.read_each(names):
             if isinstance(found, Znode):
                 try:
                     decoded[last(path)] = understand(found.data)
                 except BadRecord as error:
-                    if quarantined is not None:
-                        quarantined[path] = str(error)
+                    self.quarantined[path] = str(error)
+            elif isinstance(found, Unreadable):
+                self.quarantined[path] = str(found)
         return decoded
+
+    def _sound(self, path: str, names: list[str]) -> list[str]:
+        """The names that are ours; nobody deals with the others."""
+        for name in names:
+            if not paths.is_name(name):
+                self.quarantined[f"{path}/{name}"] = STRANGE_NAME
+        return [name for name in names if paths.is_name(name)]
 
 
 def last(path: str) -> str:

@@ -14,10 +14,10 @@ from typing import Final
 from ..decisions.backlog import Backlog
 from ..decisions.plan import Snapshot
 from ..words import book, paths
-from ..words.errors import BadRecord
+from ..words.errors import BadRecord, NotAuthorized
 from ..words.model import Task, Worker
 from .operations import Found, Unreadable, Znode
-from .quarantine import Quarantine
+from .quarantine import Quarantine, task_at
 from .session import Session
 from .watched import Listing, Value
 
@@ -34,6 +34,10 @@ KEPT: Final = 16 * 1024
 
 LISTING_SHARE: Final = 0.1
 """The share of its time that a primary spends on listing /tasks: a million names take a second."""
+
+SHORT_LISTING: Final = 0.01
+"""Seconds that a listing may take before the share counts: in a short one, most is the round trip,
+and putting the next off would only make tasks wait."""
 
 
 class Survey:
@@ -103,7 +107,12 @@ class Survey:
             listing.ask()
         unread: list[str] = []
         for worker, listing in stale.items():
-            names = set(self._sift(listing))
+            try:
+                names = set(self._sift(listing))
+            except NotAuthorized as error:
+                self.quarantine.add(listing.path, str(error))
+                del self._assignments[worker], self.assigned[worker]
+                continue
             known = self.assigned[worker]
             for gone in known.keys() - names:
                 del known[gone]
@@ -124,29 +133,37 @@ class Survey:
 
     def _refresh_workers(self) -> None:
         if self._registered.stale:
-            names = set(self._sift(self._registered))
+            listed = self._registered.read() or []
+            self.quarantine.sift(self._registered.path, listed)
+            names = {name for name in listed if paths.is_name(name)}
             for gone in self._announcements.keys() - names:
                 self._drop_worker(gone)
             for new in names - self._announcements.keys():
                 self._announcements[new] = Value(self._session, paths.worker(new))
         for name, value in list(self._announcements.items()):
             if value.stale:
-                znode = value.read()
-                if znode is None:
+                worker = self._worker(value)
+                if worker is None:
                     self._drop_worker(name)
                 else:
-                    self.workers[name] = self._worker(value.path, znode.data)
+                    self.workers[name] = worker
 
     def _drop_worker(self, name: str) -> None:
         del self._announcements[name]
         self.workers.pop(name, None)
 
-    def _worker(self, path: str, data: bytes) -> Worker:
+    def _worker(self, value: Value) -> Worker | None:
+        """The worker as announced, None if it is gone.
+
+        One that cannot be understood is there all the same: it keeps its tasks and gets none.
+        """
         try:
-            return book.worker_in(data)
-        except BadRecord as error:
-            self.quarantine.add(path, str(error))
-            return Worker({}, 0, 0)  # it is there all the same: it keeps its tasks and gets none
+            znode = value.read()
+            return None if znode is None else book.worker_in(znode.data)
+        except (BadRecord, NotAuthorized) as error:
+            value.stale = False
+            self.quarantine.add(value.path, str(error))
+            return Worker({}, 0, 0)
 
     # --- the backlog -------------------------------------------------------------------------
 
@@ -156,7 +173,8 @@ class Survey:
             return
         self.backlog.listed(self._sift(self._tasks))
         ended = self._clock()
-        self._list_tasks_from = ended + (ended - began) * (1 / LISTING_SHARE - 1)
+        long = max(0.0, ended - began - SHORT_LISTING)
+        self._list_tasks_from = ended + long * (1 / LISTING_SHARE - 1)
 
     def _read_backlog(self) -> None:
         unread = [paths.task(name) for name in self.backlog.next_unread(HEADERS_PER_ROUND)]
@@ -187,10 +205,10 @@ class Survey:
         if found is None:
             return None
         if isinstance(found, Unreadable):
-            self.quarantine.add(path, f"it cannot be read (error {found.code}): check its ACL")
+            self.quarantine.add(path, str(found))
             return None
         try:
-            return book.task_in(path.rpartition("/")[2], found.data)
+            return task_at(path, found)
         except BadRecord as error:
             self.quarantine.add(path, str(error))
             return None

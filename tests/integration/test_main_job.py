@@ -1,0 +1,79 @@
+"""The main job: many tasks through the whole system while processes die in the middle of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from masterworker import Client
+from masterworker.dev.cluster import Cluster
+from masterworker.dev.processes import Process, masterworker_command
+from masterworker.zookeeper.auditor import Auditor
+from masterworker.zookeeper.session import Session
+from tests.waiting import eventually
+
+TASKS = 10_000
+SESSION_TIMEOUT = 2.0
+TICK = SESSION_TIMEOUT / 8  # Cluster's own choice
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster(
+        masters=2, workers=3, executors=["echo"], session_timeout=SESSION_TIMEOUT
+    ) as running:
+        yield running
+
+
+def test_ten_thousand_tasks_survive_the_primary_and_a_worker(cluster: Cluster) -> None:
+    """Every future ends with its own result, and the audit counts none lost and none twice."""
+    payloads = [f"payload {number}".encode() for number in range(TASKS)]
+    with Client(cluster.hosts, session_timeout=SESSION_TIMEOUT) as client:
+        futures = client.submit_many(payloads, executor="echo")
+        eventually(lambda: futures[TASKS // 10].done(), 30, "a tenth of the tasks to be done")
+        primary = cluster.primary()
+        assert primary is not None
+        primary.kill()
+        victim = _busy_worker(cluster)
+        victim.kill()
+        assert not all(future.done() for future in futures), "the kills came too late to matter"
+        results = [future.result(timeout=60) for future in futures]
+    assert results == payloads
+    audit = subprocess.run(
+        masterworker_command("audit", "--hosts", cluster.hosts, "-o", "json"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    report = json.loads(audit.stdout)
+    assert audit.returncode == 0, audit.stdout
+    assert (report["accepted"], report["taken"]) == (TASKS, TASKS)
+    assert (report["lost"], report["recorded_twice"]) == (0, 0)
+
+
+def _busy_worker(cluster: Cluster) -> Process:
+    """A worker that holds tasks, so that its death costs something; any if none is seen busy."""
+    status = cluster.status()
+    busy = {status.workers[name].pid for name, held in status.assigned.items() if held > 0}
+    return next((one for one in cluster.workers if one.pid in busy), cluster.workers[0])
+
+
+def test_an_audit_in_the_middle_finds_nothing_amiss(cluster: Cluster) -> None:
+    """The books can be balanced from the tree alone while ten thousand tasks pass through it."""
+    with Client(cluster.hosts) as client:
+        futures = client.submit_many([b"x"] * TASKS, executor="echo")
+        session = Session(cluster.hosts)
+        session.start()
+        try:
+            audits = 0
+            while not all(future.done() for future in futures):
+                report = Auditor(session).report()
+                assert report.ok, report.findings
+                audits += 1
+            assert audits > 0
+        finally:
+            session.close()
