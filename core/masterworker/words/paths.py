@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from .errors import BadName
@@ -39,6 +40,7 @@ _TASK_ID = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
 _EXECUTOR = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 _NAME = re.compile(r"[!-.0-~]+\Z")  # printable ASCII without blank and slash
+_NAMES = re.compile(rf"(?:[!-.0-~]{{1,{MAX_NAME}}}\n)*\Z")
 
 
 def is_name(name: str) -> bool:
@@ -48,6 +50,15 @@ def is_name(name: str) -> bool:
     business in a log line or a shell.
     """
     return len(name) <= MAX_NAME and _NAME.match(name) is not None and name not in (".", "..")
+
+
+def are_names(names: Sequence[str]) -> bool:
+    """Whether all of a folder's children have names we handle: one search for a whole listing.
+
+    Children cannot be called "." or "..", so that need not be asked again.
+    """
+    lines = "\n".join([*names, ""])
+    return lines.count("\n") == len(names) and _NAMES.match(lines) is not None
 
 
 def check_name(name: str, what: str) -> str:

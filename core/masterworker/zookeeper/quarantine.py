@@ -39,13 +39,14 @@ class Quarantine:
 
         What was set aside and is gone is forgotten, so that a znode made anew gets a new chance.
         """
+        names = list(names)
         aside = self._folders.get(folder)
         if aside:
-            names = list(names)
-            gone = aside.keys() - set(names)
-            for name in gone:
-                del aside[name]
+            for gone in aside.keys() - set(names):
+                del aside[gone]
             names = [name for name in names if name not in aside]
+        if paths.are_names(names):
+            return names
         good = []
         for name in names:
             if paths.is_name(name):
