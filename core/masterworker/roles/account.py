@@ -7,6 +7,8 @@ each batch under way whether it was committed. A repeated batch can only be acce
 version it expects is gone if it was accepted before.
 
 Several batches are under way at a time, each expecting the version that the one before it makes.
+Whoever else writes the ledger (the master does, and the account itself after a lost connection)
+does it by `write_aside`, so that no batch takes another's version for that of its predecessor.
 """
 
 from __future__ import annotations
@@ -16,20 +18,17 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from ..words import limits, paths, records
-from ..words.errors import BadRecord, MasterworkerError, NotAuthorized, SessionLost
+from ..words.errors import BadRecord, MasterworkerError, NotAuthorized, SessionLost, Unavailable
 from ..words.model import Ledger
 from ..zookeeper.failpoints import failpoint
+from ..zookeeper.ledgers import write_aside
 from ..zookeeper.operations import Code, Create, Delete, Operation, Refusal, Set, Znode, size
 from ..zookeeper.session import Session, Verdict
 from .future import TaskFuture
 
 log = logging.getLogger(__name__)
-
-WINDOW: Final = 4
-"""Batches one account keeps under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Account:
         """
         if self._books is None:
             self._read_books(session)
-        while (self.submissions or self.taken) and len(self._under_way) < WINDOW:
+        while (self.submissions or self.taken) and len(self._under_way) < limits.CLIENT_WINDOW:
             self._send(session)
         if self._under_way:
             refusal = self._under_way[0].reply.wait()
@@ -115,13 +114,11 @@ class Account:
         """
         books = self._read_ledger(session)
         while self._under_way:
-            anew = Set(self.folder, records.encode_ledger(books), self._version)
-            refusal = session.commit([anew]).wait()
+            anew = write_aside(self.folder, books, self._version)
+            refusal = session.commit(anew).wait()
             if refusal is None:
-                self._version += 1
-                while self._under_way:
-                    undone = self._under_way.pop()
-                    self._put_back(undone.submissions, undone.taken)
+                self._version += len(anew)
+                self._put_back_under_way()
             elif refusal.code in (Code.BAD_VERSION, Code.NO_NODE):
                 books = self._read_ledger(session)
             else:
@@ -136,6 +133,7 @@ class Account:
         """
         found = session.get(self.folder)
         if found is None:
+            self._give_up_under_way()
             found = self._open(session)
         try:
             books = records.decode_ledger(found.data)
@@ -145,6 +143,24 @@ class Account:
         while self._under_way and self._under_way[0].after.batch <= books.batch:
             self._on_settled(self._under_way.popleft().submissions)
         return books
+
+    def _give_up_under_way(self) -> None:
+        """The books that would tell what became of these batches were closed meanwhile."""
+        for batch in self._under_way:
+            for submission in batch.submissions:
+                submission.future.fail(
+                    Unavailable(
+                        f"this client was cut off for so long that its books were closed: whether "
+                        f"task {submission.future.task_id} was accepted, and ran, is not known"
+                    )
+                )
+            self._on_settled(batch.submissions)
+        self._under_way.clear()
+
+    def _put_back_under_way(self) -> None:
+        while self._under_way:
+            undone = self._under_way.pop()
+            self._put_back(undone.submissions, undone.taken)
 
     def _put_back(self, submissions: list[Submission], taken: list[int]) -> None:
         self.submissions.extendleft(reversed(submissions))
@@ -206,12 +222,13 @@ class Account:
         return [self.taken.popleft() for _ in range(min(most, len(self.taken)))]
 
     def _refused(self, session: Session, refusal: Refusal) -> None:
-        """Take out what the oldest batch was refused for; the ledger says what became of the rest.
+        """Take out what the oldest batch was refused for; everything else is to be sent again.
 
-        Batches behind it expected its version, so they were refused too.
+        Batches behind it expected the version it would have made, so they were refused too.
         """
         batch = self._under_way[0]
-        self._wait_for_all()
+        for behind in self._under_way:
+            behind.reply.wait()
         index = refusal.index - 1
         if index >= len(batch.submissions):  # a status that is gone: it expired before we took it
             batch.taken.pop(index - len(batch.submissions))
@@ -221,14 +238,11 @@ class Account:
             self._on_settled([submission])
         elif refusal.code not in (Code.BAD_VERSION, Code.NO_NODE):
             raise self._denied(refusal)
+        self._put_back_under_way()
         self._read_books(session)
 
     def _denied(self, refusal: Refusal) -> NotAuthorized:
         return NotAuthorized(f"ZooKeeper does not let this client write {self.folder}: {refusal}")
-
-    def _wait_for_all(self) -> None:
-        for batch in self._under_way:
-            batch.reply.wait()
 
 
 def _why(submission: Submission, refusal: Refusal) -> MasterworkerError:

@@ -75,6 +75,7 @@ class Incarnation:
         self._ended: dict[str, Outcome] = {}
         self._unread: list[str] = []
         self._postponed: list[Job] = []
+        self._returning: set[str] = set()
         self._quarantine = Quarantine()
         self._draining = False
         self._next_beat = 0.0
@@ -141,6 +142,7 @@ class Incarnation:
                 self._list()
             self._resume()
             self._read()
+            self._return()
             self._collect()
             if self._ended:
                 self._commit(self._settle(outcome) for outcome in list(self._ended.values()))
@@ -151,7 +153,8 @@ class Incarnation:
     def _pause(self) -> None:
         """Stop every attempt until ZooKeeper is heard again; outcomes stay to be committed."""
         self._collect()
-        running = [held for task, held in self._held.items() if task not in self._ended]
+        over = self._ended.keys() | self._returning
+        running = [held for task, held in self._held.items() if task not in over]
         self._crew.stop_all()
         self._postponed = [self._job(held) for held in running]
 
@@ -287,6 +290,7 @@ class Incarnation:
 
     def _drop(self, task: str) -> None:
         """Forget a task that is not ours any more, and stop its attempt."""
+        self._returning.discard(task)
         held = self._held.pop(task, None)
         if held is not None:
             self._held_bytes -= len(held.payload)
@@ -305,15 +309,18 @@ class Incarnation:
 
     def hand_back(self, tasks: Iterable[str]) -> None:
         """Put tasks back into the queue, stopping what runs of them."""
-        units = []
         for task in tasks:
-            held = self._held.get(task)
-            if held is not None and task not in self._ended:
+            if task in self._held and task not in self._ended:
                 self._crew.stop(task)
-                units.append(self._unit(held, life.hand_back(held.task, self.id)))
-        if units:
-            log.info("handing back %d tasks", len(units))
-            self._commit(units)
+                self._returning.add(task)
+        self._return()
+
+    def _return(self) -> None:
+        """Hand back what is to go, also what an earlier try, cut short, may have left here."""
+        if self._returning:
+            log.info("handing back %d tasks", len(self._returning))
+            going = [self._held[task] for task in self._returning]
+            self._commit(self._unit(held, life.hand_back(held.task, self.id)) for held in going)
 
     def hand_back_all(self) -> None:
         """Put back whatever has no outcome yet."""

@@ -31,6 +31,10 @@ READ_BYTES: Final = 4 * 1024 * 1024
 IN_FLIGHT: Final = 8
 """Requests one role keeps under way at a time."""
 
+CLIENT_WINDOW: Final = 4
+"""Batches one client keeps under way, each expecting the ledger's version that the one before it
+makes. Whoever else writes a ledger moves its version on by more than that."""
+
 MAX_ATTEMPTS: Final = 16
 """The most attempts a task may ask for: its whole history must fit into its header."""
 

@@ -10,19 +10,23 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from ..decisions import cleaning
 from ..decisions.cleaning import Drop, Entry, Expire, Removal, Retire, Seen
 from ..words import paths, records
 from ..words.errors import BadRecord
-from ..words.limits import BATCH_COUNT
 from ..words.model import Ledger
 from .failpoints import failpoint
+from .ledgers import write_aside
 from .operations import Check, Code, Create, Delete, Operation, Set, Unreadable, Znode
 from .session import Session
 from .survey import Survey
 
 log = logging.getLogger(__name__)
+
+REMOVED_TOGETHER: Final = 200
+"""Statuses removed in one `multi`."""
 
 
 class Cleaner:
@@ -122,16 +126,16 @@ class Cleaner:
         ledger, version = entry.ledger, entry.version
         names = self._session.children(path).wait() or []
         numbers = [name for name in names if paths.is_number(name)]
-        for start in range(0, len(numbers), BATCH_COUNT - 2):
+        for start in range(0, len(numbers), REMOVED_TOGETHER):
             if ledger is None:
                 return
-            part = numbers[start : start + BATCH_COUNT - 2]
+            part = numbers[start : start + REMOVED_TOGETHER]
             ledger = replace(ledger, expired=ledger.expired + len(part))
-            book_them = Set(path, records.encode_ledger(ledger), version)
+            book_them = write_aside(path, ledger, version)
             removed = [Delete(f"{path}/{number}") for number in part]
-            if not self._commit(f"{len(part)} old statuses of {path}", book_them, *removed):
+            if not self._commit(f"{len(part)} old statuses of {path}", *book_them, *removed):
                 return
-            version += 1
+            version += len(book_them)
 
     def _commit(self, what: str, *operations: Operation) -> bool:
         failpoint("cleaner.before-commit")

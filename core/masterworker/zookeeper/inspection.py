@@ -6,7 +6,7 @@ A multi-read answers for all its paths as of one moment, which is what "where is
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,22 +205,31 @@ class Inspection:
         return records.body(found.data) if records.is_record(found.data) else b""
 
     def _find(self, task: str) -> tuple[State, str, Znode]:
-        """Where a task lies, by one request for all the places it can be in."""
+        """Where a task lies, by one request for all the places it can be in.
+
+        It is missing only if no worker came meanwhile, which could have been given the task.
+        """
         paths.check_name(task, "task id")
         workers = self._reader.names(paths.ASSIGN)
+        while True:
+            place = self._look(task, workers)
+            if place is not None:
+                return place
+            known, workers = workers, self._reader.names(paths.ASSIGN)
+            if not set(workers) - set(known):
+                raise NotFound(self._why_missing(task))
+
+    def _look(self, task: str, workers: Sequence[str]) -> tuple[State, str, Znode] | None:
+        """Where a task lies, if it is pending, finished, or assigned to one of these workers."""
         places = [(paths.status(task), State.DONE, ""), (paths.task(task), State.PENDING, "")]
-        places += [
-            (paths.assignment(worker, task), State.ASSIGNED, worker)
-            for worker in workers
-            if paths.is_name(worker)
-        ]
+        places += [(paths.assignment(name, task), State.ASSIGNED, name) for name in workers]
         found = self._session.read([path for path, _, _ in places])
         for (path, state, worker), znode in zip(places, found, strict=True):
             if isinstance(znode, Unreadable):
                 raise NotFound(f"{path} is there and cannot be read: check its ACL")
             if znode is not None:
                 return state, worker, znode
-        raise NotFound(self._why_missing(task))
+        return None
 
     def _why_missing(self, task: str) -> str:
         if paths.is_task(task):
