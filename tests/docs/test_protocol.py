@@ -10,7 +10,7 @@ from tests.docs import pages
 
 from masterworker.decisions import backlog
 from masterworker.decisions.life import TRANSITIONS
-from masterworker.roles import account, courier, incarnation
+from masterworker.roles import courier, incarnation
 from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
@@ -41,7 +41,8 @@ SENTENCES = [
     f"the evidence of one attempt {limits.MAX_DETAIL:,}",
     f"up to {limits.BATCH_COUNT} operations or {limits.BATCH_BYTES // 1024} KiB in one `multi`",
     f"up to {limits.IN_FLIGHT} of them under way",
-    f"Up to {account.WINDOW} batches are under way",
+    f"Up to {limits.CLIENT_WINDOW} batches are under way",
+    f"adds {limits.CLIENT_WINDOW + 1}: more than the chain is long",
     f"believed only if it shows in {auditor.READINGS} readings",
     f"a heartbeat every T/{round(1 / incarnation.BEAT)}",
     f"At c + T/{round(1 / incarnation.FENCE)} it stops",
