@@ -1,0 +1,141 @@
+"""The backlog: which pending tasks a primary knows of, within a bound."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.unit import strategies  # noqa: F401 - sets the profile
+
+from masterworker.decisions.backlog import Backlog
+from masterworker.words.model import Task
+
+NAMES = [f"t{number}" for number in range(9)]
+WINDOW = 5
+
+
+def served(backlog: Backlog) -> dict[tuple[str, bool], list[str]]:
+    """The names in each queue, in order."""
+    return {key: [task.id for task in queue] for key, queue in backlog.queues.items()}
+
+
+def test_tasks_wait_in_the_queue_of_their_executor() -> None:
+    """Each executor's tasks wait apart, raw ones too, in the order in which they came."""
+    backlog = Backlog()
+    for task in (Task("1", "a"), Task("2", "b"), Task("3", "a"), Task("4", "a", raw=True)):
+        backlog.add(task)
+    assert served(backlog) == {
+        ("a", False): ["1", "3"],
+        ("b", False): ["2"],
+        ("a", True): ["4"],
+    }
+    assert len(backlog) == 4
+
+
+def test_a_listing_says_what_is_new_and_what_is_gone() -> None:
+    """New names are handed out to be read, once each; what is gone is forgotten."""
+    backlog = Backlog()
+    backlog.listed(["1", "2", "3"])
+    assert backlog.next_unread(2) == ["1", "2"]
+    backlog.add(Task("1", "a"))
+    backlog.add(Task("2", "a"))
+    assert backlog.next_unread(9) == ["3"]
+    assert not backlog.has_unread
+    backlog.listed(["2", "4"])
+    assert served(backlog) == {("a", False): ["2"]}
+    assert backlog.next_unread(9) == ["4"]
+
+
+def test_what_could_not_be_read_comes_first_next_time() -> None:
+    """Names put off keep their place before the others."""
+    backlog = Backlog()
+    backlog.listed(["1", "2", "3"])
+    backlog.put_off(backlog.next_unread(2))
+    assert backlog.next_unread(9) == ["1", "2", "3"]
+
+
+def test_a_task_read_anew_changes_its_queue() -> None:
+    """A task stands in one queue only, that of the record read last."""
+    backlog = Backlog()
+    backlog.add(Task("1", "a"))
+    backlog.add(Task("1", "b"))
+    assert served(backlog) == {("b", False): ["1"]}
+    assert len(backlog) == 1
+
+
+def test_forgetting_what_is_not_there_is_nothing() -> None:
+    """A task may be gone before anybody read it."""
+    backlog = Backlog()
+    backlog.remove("1")
+    assert len(backlog) == 0
+
+
+def test_a_million_names_are_not_kept() -> None:
+    """Beyond the window names are left for a later listing, when there is room again."""
+    backlog = Backlog(window=2)
+    names = [str(number) for number in range(10)]
+    seen = []
+    for _ in range(5):
+        backlog.listed(names)
+        for name in backlog.next_unread(99):
+            backlog.add(Task(name, "a"))
+            seen.append(name)
+        assert len(backlog) == 2
+        for name in seen[-2:]:
+            backlog.remove(name)
+            names.remove(name)
+    assert sorted(seen) == [str(number) for number in range(10)]
+
+
+class BacklogMachine(RuleBasedStateMachine):
+    """Any order of calls, against what must hold for a model of plain sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backlog = Backlog(WINDOW)
+        self.known: dict[str, Task] = {}
+        self.handed_out: list[str] = []
+
+    @rule(names=st.sets(st.sampled_from(NAMES)), as_set=st.booleans())
+    def list_tasks(self, names: set[str], as_set: bool) -> None:
+        self.backlog.listed(names if as_set else sorted(names))
+        self.known = {name: task for name, task in self.known.items() if name in names}
+        self.handed_out = []
+        new = names - self.known.keys()
+        assert self.backlog.has_unread == bool(new and len(self.known) < WINDOW)
+
+    @rule(most=st.integers(0, 3))
+    def ask(self, most: int) -> None:
+        names = self.backlog.next_unread(most)
+        assert len(names) <= most
+        assert not set(names) & {*self.known, *self.handed_out}
+        self.handed_out += names
+
+    @rule(executor=st.sampled_from("ab"), raw=st.booleans())
+    def read_one(self, executor: str, raw: bool) -> None:
+        if self.handed_out:
+            task = Task(self.handed_out.pop(0), executor, raw=raw)
+            self.backlog.add(task)
+            self.known[task.id] = task
+
+    @rule()
+    def put_off(self) -> None:
+        self.backlog.put_off(self.handed_out)
+        assert self.backlog.next_unread(len(self.handed_out)) == self.handed_out
+
+    @rule(name=st.sampled_from(NAMES))
+    def remove(self, name: str) -> None:
+        self.backlog.remove(name)
+        self.known.pop(name, None)
+
+    @invariant()
+    def it_knows_what_was_read(self) -> None:
+        queued = [task for queue in self.backlog.queues.values() for task in queue]
+        assert {task.id: task for task in queued} == self.known
+        assert len(queued) == len(self.backlog) == len(self.known)
+
+    @invariant()
+    def no_queue_is_empty(self) -> None:
+        assert all(list(queue) for queue in self.backlog.queues.values())
+
+
+TestBacklogMachine = BacklogMachine.TestCase
