@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.cli.calling import Ended, mwctl
-from tests.waiting import eventually
 
 from masterworker.dev.processes import Process, masterworker_command
 from masterworker.dev.server import ZooKeeperServer
+from tests.cli.calling import Ended, mwctl
+from tests.waiting import eventually
 
 CONFIGURATION = """
 [executors.command.allow]

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.waiting import eventually
 
 from masterworker import BadConfiguration, Client
 from masterworker.dev.cluster import Cluster
 from masterworker.dev.server import free_ports, port_is_free
 from masterworker.zookeeper.inspection import Inspection
 from masterworker.zookeeper.session import Session
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.zookeeper
 

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.calling import mwctl
-from tests.cli.tree import COMMANDS, TREE, options
-from tests.unit.throwaway_plugin import install
 
 from masterworker import __version__
 from masterworker.cli.command import Group
+from tests.cli.calling import mwctl
+from tests.cli.tree import COMMANDS, TREE, options
+from tests.unit.throwaway_plugin import install
 
 
 def imported_by(*arguments: str) -> set[str]:

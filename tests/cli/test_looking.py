@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
-from tests.cli.calling import mwctl
-from tests.cli.conftest import Cluster
 
 from masterworker.dev.processes import masterworker_command
+from tests.cli.calling import mwctl
+from tests.cli.conftest import Cluster
 
 NOWHERE = "0123456789abcdef-1"
 """A task id that no client of these tests has."""

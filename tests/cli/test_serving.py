@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from masterworker.dev.processes import Process, masterworker_command
 from tests.cli.calling import mwctl
 from tests.cli.conftest import Cluster, wait_for_workers
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
-
-from masterworker.dev.processes import Process, masterworker_command
 
 LATCH = """
 from masterworker import hookimpl

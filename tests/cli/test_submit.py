@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.cli.calling import mwctl
-from tests.cli.conftest import Cluster
 
 from masterworker.dev.processes import masterworker_command
 from masterworker.words import limits, paths
+from tests.cli.calling import mwctl
+from tests.cli.conftest import Cluster
 
 EVERY_BYTE = bytes(range(256)) * 1_000
 """With line ends of all kinds, and nothing that is text."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.cli.tree import COMMANDS, TREE, options
 
 from masterworker.cli import logs
 from masterworker.decisions.audit import Reading, judge
 from masterworker.words import errors
 from masterworker.zookeeper.inspection import ClusterStatus, TaskView
+from tests.cli.tree import COMMANDS, TREE, options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.docs import pages
 
 from masterworker.cli import cli
 from masterworker.execution.configuration import configure, load_configuration
 from masterworker.execution.plugins import Plugins
+from tests.docs import pages
 
 PAGE = pages.text(pages.DOCS / "production.md")
 UNITS = sorted((pages.DOCS / "systemd").glob("*.service"))

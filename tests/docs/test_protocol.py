@@ -6,7 +6,6 @@ import re
 
 import msgpack
 import pytest
-from tests.docs import pages
 
 from masterworker.decisions import backlog
 from masterworker.decisions.life import TRANSITIONS
@@ -15,6 +14,7 @@ from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
 from masterworker.zookeeper import auditor
+from tests.docs import pages
 
 PAGE = pages.text(pages.DOCS / "protocol.md")
 

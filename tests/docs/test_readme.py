@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+
 from tests.docs import pages
 
 README = pages.text(pages.ROOT / "README.md")

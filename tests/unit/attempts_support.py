@@ -6,11 +6,10 @@ import itertools
 import threading
 from pathlib import Path
 
-from tests.waiting import eventually
-
 from masterworker import TaskContext
 from masterworker.execution.attempts import Job, Outcome
 from masterworker.words.model import Task
+from tests.waiting import eventually
 
 PLUGIN = '''
 import gc, json, os, re, signal, subprocess, sys, time

@@ -14,7 +14,6 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies  # noqa: F401 - sets the profile
 
 from masterworker.roles.account import Account, Submission
 from masterworker.roles.future import TaskFuture
@@ -32,6 +31,7 @@ from masterworker.zookeeper.operations import (
     Znode,
 )
 from masterworker.zookeeper.session import Session
+from tests.unit import strategies  # noqa: F401 - sets the profile
 
 
 @dataclass

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.unit import strategies  # noqa: F401 - sets the profile
 
 from masterworker.decisions.backlog import Backlog
 from masterworker.words.model import Task
+from tests.unit import strategies  # noqa: F401 - sets the profile
 
 NAMES = [f"t{number}" for number in range(9)]
 WINDOW = 5

@@ -11,7 +11,6 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies  # noqa: F401 - sets the profile
 
 from masterworker.words import limits
 from masterworker.words.errors import ConnectionLost, NotAuthorized, SessionLost
@@ -27,6 +26,7 @@ from masterworker.zookeeper.operations import (
     size,
 )
 from masterworker.zookeeper.session import Session
+from tests.unit import strategies  # noqa: F401 - sets the profile
 
 GUARD = Check("/epoch", 0)
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies
 
 from masterworker.words import book, limits, records
 from masterworker.words.errors import BadRecord
 from masterworker.words.model import Attempt, Reason, State, Status, Task, Worker
+from tests.unit import strategies
 
 LOSS = Attempt("w", Reason.LOST)
 RAW = Task("task-0000000001", book.EXECUTOR, raw=True)

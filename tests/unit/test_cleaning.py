@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies
 
 from masterworker.decisions.cleaning import (
     Drop,
@@ -20,6 +19,7 @@ from masterworker.decisions.cleaning import (
     stale_folders,
 )
 from masterworker.words.model import Ledger
+from tests.unit import strategies
 
 STATUS_TTL, FOLDER_TTL = 100.0, 1_000.0
 SETTLED = Ledger(accepted=3, taken=2, expired=1)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from masterworker.execution.guardian import Guardian
 from tests.unit.attempts_support import PLUGIN, is_alive, is_stopped
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
-
-from masterworker.execution.guardian import Guardian
 
 LEASE = 0.5  # seconds
 

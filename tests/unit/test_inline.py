@@ -6,15 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.unit.attempts_support import Outcomes, job
-from tests.waiting import eventually
-
 from masterworker import TaskContext
 from masterworker.execution.attempts import Job
 from masterworker.execution.inline import BATCH_COUNT, InlineRunner
 from masterworker.words.executor import Executor
 from masterworker.words.limits import MAX_DETAIL, MAX_PAYLOAD
 from masterworker.words.model import Reason
+from tests.unit.attempts_support import Outcomes, job
+from tests.waiting import eventually
 
 
 @contextmanager

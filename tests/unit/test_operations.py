@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kazoo.protocol import serialization as kazoo
 from kazoo.security import OPEN_ACL_UNSAFE
-from tests.unit import strategies
 
 from masterworker.words import paths
 from masterworker.zookeeper.operations import (
@@ -27,6 +26,7 @@ from masterworker.zookeeper.operations import (
     Znode,
     size,
 )
+from tests.unit import strategies
 
 END = struct.pack("!i?i", -1, True, -1)
 STAT = struct.Struct("!qqqqiiiqiiq")

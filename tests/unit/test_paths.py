@@ -7,10 +7,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies
 
 from masterworker.words import limits, paths
 from masterworker.words.errors import BadConfiguration, BadName
+from tests.unit import strategies
 
 CLIENT = "0123456789abcdef"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies  # noqa: F401 - sets the profile
 
 from masterworker.decisions.placement import Room, can_run
 from masterworker.words.model import Task, Worker, WorkerState
+from tests.unit import strategies  # noqa: F401 - sets the profile
 
 ECHO = Task("t", "echo")
 READ = Task("t", "read", raw=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.throwaway_plugin import install
 
 from masterworker import BadConfiguration
 from masterworker.execution.plugins import PluginRecord, Plugins
+from tests.unit.throwaway_plugin import install
 
 HEADER = "from masterworker import hookimpl\n"
 

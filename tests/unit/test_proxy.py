@@ -12,12 +12,12 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionLoss, NoAuthError, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
+
+from masterworker.dev.server import ZooKeeperServer
 from tests.faults.expire import expire
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op, multi_operations
 from tests.waiting import eventually
-
-from masterworker.dev.server import ZooKeeperServer
 
 
 @contextlib.contextmanager

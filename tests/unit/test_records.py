@@ -13,7 +13,6 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit import strategies
 
 from masterworker.words import limits, paths, records
 from masterworker.words.errors import BadRecord, FutureRecord, PayloadTooLarge, Refused
@@ -28,6 +27,7 @@ from masterworker.words.model import (
     Worker,
     WorkerState,
 )
+from tests.unit import strategies
 
 ATTEMPT = Attempt("worker-1", Reason.CRASHED, "exit code 1", 3.0, 4.0)
 TASK = Task("t", "echo", 2.0, 3, {"shell": "no"}, (ATTEMPT,))

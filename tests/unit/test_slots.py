@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.attempts_support import PLUGIN, Outcomes, is_alive, job
-from tests.unit.throwaway_plugin import install
-from tests.waiting import eventually
 
 from masterworker import BadConfiguration
 from masterworker.execution.attempts import Outcome
@@ -26,6 +23,9 @@ from masterworker.execution.slots import ProcessRunner
 from masterworker.words.executor import Executor
 from masterworker.words.limits import MAX_DETAIL, MAX_PAYLOAD
 from masterworker.words.model import Reason
+from tests.unit.attempts_support import PLUGIN, Outcomes, is_alive, job
+from tests.unit.throwaway_plugin import install
+from tests.waiting import eventually
 
 Start = Callable[..., ProcessRunner]
 

@@ -3,8 +3,10 @@
 A `Unit` is a change that must happen whole or not at all, such as one task's move. Units travel
 together in a `multi`, behind *guards* that must hold for all of them (the epoch is still mine, the
 worker is still there). One bad unit refuses its whole batch; the reply names it, so it is taken
-out and the rest is sent again, the part behind it in two halves: k bad ones among n cost about
-k log n requests, whatever their order.
+out and the rest is sent again, the part behind it in two halves. Each bad unit costs at most three
+requests more, and the halving keeps the operations sent again to about n log n, whatever the order.
+Units must not depend on one another: the rest of a refused batch is sent behind batches that were
+under way already.
 """
 
 from __future__ import annotations

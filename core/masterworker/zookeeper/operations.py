@@ -172,7 +172,7 @@ class Multi:
             offset += _INT.size
             index += 1
             kind, done, _ = _HEADER.unpack_from(reply, offset)
-        return []
+        return [Refusal(0, Code.RUNTIME_INCONSISTENCY)] if index else []
 
     def __repr__(self) -> str:
         return f"Multi({len(self._operations)} operations)"
