@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.waiting import eventually
 
 from masterworker.dev.processes import TAIL_BYTES, Process
+from tests.waiting import eventually
 
 PARENT = """
 import sys

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 from kazoo.retry import KazooRetry
-from tests.waiting import eventually
 
 from masterworker.dev.ensemble import Ensemble
 from masterworker.dev.server import ZooKeeperServer, ask, free_ports, port_is_free
 from masterworker.words.errors import BadConfiguration, Unavailable
+from tests.waiting import eventually
 
 PARENT = """
 import sys

@@ -1,0 +1,200 @@
+"""Whoever was away too long: its writes are refused, and its attempts stop before others start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from masterworker.words import paths
+from masterworker.zookeeper.operations import Delete
+from tests.faults.proxy import Proxy
+from tests.integration.roles import PATIENT, RECOVERY, TIMEOUT, Cluster
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of nobody yet."""
+    with Cluster(hosts, tmp_path) as running:
+        yield running
+
+
+# --- masters ---------------------------------------------------------------------------------
+
+
+def test_primary_that_slept_past_its_session_writes_nothing(cluster: Cluster) -> None:
+    """It wakes with a plan to carry out; its successor has done so, and it stands by again."""
+    cluster.ready(cluster.worker("brief"))
+    futures = cluster.client.submit_many([b""] * 4, executor="brief")
+    cluster.client.flush(5.0)
+    sleeper = cluster.master(failpoint="master.before-moves:stop")
+    cluster.stopped(sleeper)
+    assert cluster.status().epoch == 1
+    successor = cluster.master()
+    assert cluster.in_office(successor) == 2
+    for future in futures:
+        future.result(timeout=10.0)
+    sleeper.resume()
+    cluster.says(sleeper, "out of office")
+    eventually(lambda: len(cluster.status().masters) == 2, what="it stands by again")
+    assert cluster.in_office(successor) == 2
+    assert len(cluster.executions()) == 4
+    cluster.judge(accepted=4)
+
+
+def test_deposed_primary_is_fenced_though_its_session_lives(cluster: Cluster) -> None:
+    """/master was taken from it while it slept: nothing but its epoch stands against its write.
+
+    The worker it has chosen drains meanwhile, so that its successor leaves the task where it is.
+    """
+    chosen = cluster.worker("wait", slots=2)
+    sleeper = cluster.master(timeout=PATIENT, failpoint="master.before-moves:stop:2")
+    first = cluster.client.submit(b"go", executor="wait")
+    draining = cluster.ready(chosen)
+    cluster.started(first.task_id, draining)
+    second = cluster.client.submit(b"go", executor="wait")
+    cluster.stopped(sleeper)
+    chosen.terminate()
+    eventually(lambda: cluster.status().workers[draining].state == "draining")
+    assert cluster.session.commit([Delete(paths.MASTER)]).wait() is None
+    assert cluster.in_office(cluster.master(timeout=PATIENT)) == 2
+    sleeper.resume()
+    cluster.says(sleeper, "out of office, starting again: epoch 1 is over: another master took")
+    assert cluster.status().pending == 1
+    heir = cluster.ready(cluster.worker("wait"))
+    cluster.release("go")
+    assert second.result(timeout=10.0) == heir.encode()
+    first.result(timeout=10.0)
+    eventually(lambda: len(cluster.status().masters) == 2, what="it stands by again")
+    assert [run.attempt for run in cluster.executions()] == [1, 1]
+    cluster.judge(accepted=2)
+
+
+def test_write_of_a_primary_that_was_cut_off_is_not_sent_later(
+    cluster: Cluster, proxy: Proxy, chroot: str
+) -> None:
+    """What it queued while it had no connection dies with its session: a new one does not send."""
+    cluster.ready(cluster.worker("brief"))
+    futures = cluster.client.submit_many([b""] * 4, executor="brief")
+    cluster.client.flush(5.0)
+    cut_off = cluster.master(hosts=proxy.hosts(chroot), failpoint="master.before-moves:stop")
+    cluster.stopped(cut_off)
+    proxy.refuse()
+    proxy.reset()
+    assert cluster.in_office(cluster.master()) == 2
+    for future in futures:
+        future.result(timeout=10.0)
+    cut_off.resume()
+    cluster.says(cut_off, "broke; trying to reconnect")
+    proxy.accept()
+    cluster.says(cut_off, "out of office")
+    eventually(lambda: len(cluster.status().masters) == 2, what="it stands by again")
+    assert cluster.status().epoch == 2
+    assert len(cluster.executions()) == 4
+    cluster.judge(accepted=4)
+
+
+# --- workers ---------------------------------------------------------------------------------
+
+
+def test_attempt_of_a_paused_worker_is_killed_before_it_runs_elsewhere(cluster: Cluster) -> None:
+    """A paused worker cannot stop its attempt: its guardian does, and one status is recorded."""
+    cluster.in_office(cluster.master())
+    sleeper = cluster.worker("wait")
+    first = cluster.ready(sleeper)
+    future = cluster.client.submit(b"go", executor="wait")
+    cluster.started(future.task_id, first)
+    heir = cluster.ready(cluster.worker("wait"))
+    stopped = time.monotonic()
+    sleeper.pause()
+    second = cluster.started(future.task_id, heir)
+    assert second.start - stopped < RECOVERY
+    killed = cluster.started(future.task_id, first)
+    assert killed.seen - stopped < TIMEOUT
+    assert killed.seen < second.start
+    sleeper.resume()
+    cluster.says(sleeper, "this incarnation is over")
+    assert cluster.ready(sleeper) != first
+    cluster.release("go")
+    assert future.result(timeout=10.0) == heir.encode()
+    assert [(run.worker, run.end is None) for run in cluster.executions()] == [
+        (first, True),
+        (heir, False),
+    ]
+    cluster.judge(accepted=1)
+
+
+def test_outcome_of_a_paused_worker_is_not_recorded(cluster: Cluster) -> None:
+    """It had finished and was about to commit when it was paused: by then the task is another's."""
+    cluster.in_office(cluster.master())
+    sleeper = cluster.worker("brief", failpoint="worker.before-commit:stop")
+    first = cluster.ready(sleeper)
+    future = cluster.client.submit(b"", executor="brief")
+    cluster.stopped(sleeper)
+    heir = cluster.ready(cluster.worker("brief"))
+    assert future.result(timeout=10.0) == heir.encode()
+    sleeper.resume()
+    cluster.says(sleeper, "this incarnation is over")
+    assert cluster.ready(sleeper) != first
+    assert [run.worker for run in cluster.executions()] == [first, heir]
+    cluster.judge(accepted=1)
+
+
+def test_outcome_of_a_task_taken_away_is_dropped(cluster: Cluster) -> None:
+    """A worker whose session lives finds its assignment gone: no status comes of its outcome."""
+    cluster.in_office(cluster.master())
+    sleeper = cluster.worker("brief", timeout=PATIENT, failpoint="worker.before-commit:stop")
+    first = cluster.ready(sleeper)
+    future = cluster.client.submit(b"", executor="brief")
+    cluster.stopped(sleeper)
+    assert cluster.session.commit([Delete(paths.worker(first))]).wait() is None  # its recovery
+    heir = cluster.ready(cluster.worker("brief"))
+    assert future.result(timeout=10.0) == heir.encode()
+    sleeper.resume()
+    cluster.says(sleeper, f"task {future.task_id} was taken away")
+    assert [run.worker for run in cluster.executions()] == [first, heir]
+    cluster.judge(accepted=1)
+
+
+@pytest.mark.parametrize("direction", ["both", "to_server"])
+def test_worker_in_a_black_hole_stops_its_attempts_in_time(
+    cluster: Cluster,
+    proxy: Proxy,
+    chroot: str,
+    direction: Literal["both", "to_server"],
+) -> None:
+    """Connections stay open and nothing comes through, amid traffic: it stops before T, then heals.
+
+    However long the session lasts on the server: nobody else starts the task before the stop.
+    """
+    cluster.in_office(cluster.master())
+    cut_off = cluster.worker("wait", "brief", slots=3, hosts=proxy.hosts(chroot))
+    first = cluster.ready(cut_off)
+    future = cluster.client.submit(b"go", executor="wait")
+    cluster.started(future.task_id, first)
+    heir = cluster.ready(cluster.worker("wait", "brief", slots=3))
+    traffic = cluster.client.submit_many([b""] * 200, executor="brief")
+    traffic[20].result(timeout=10.0)
+    held = time.monotonic()
+    proxy.hold(direction)
+    second = cluster.started(future.task_id, heir)
+    stopped = cluster.started(future.task_id, first)
+    assert stopped.end is None
+    assert stopped.seen - held < TIMEOUT
+    assert stopped.seen < second.start
+    proxy.release(direction)
+    eventually(lambda: len(cluster.status().workers) == 2, what="the worker is back")
+    assert cluster.ready(cut_off) != first
+    cluster.release("go")
+    assert future.result(timeout=10.0) == heir.encode()
+    for one in traffic:
+        one.result(timeout=10.0)
+    for runs in cluster.by_task().values():
+        if len(runs) > 1:
+            assert [run.worker for run in runs] == [first, heir], "no fault explains this"
+            assert runs[0].seen < runs[1].start
+    cluster.judge(accepted=201)
