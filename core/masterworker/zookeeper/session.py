@@ -286,8 +286,8 @@ class Session:
         return reply.wait() is not None
 
     def read(self, names: Sequence[str]) -> list[Found]:
-        """The data of some znodes, all together in memory."""
-        return [found for _, found in self.read_each(names)]
+        """The data of a few znodes, all as of one moment: it is one request, however many."""
+        return self._ask(names).wait() or []
 
     def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, Found]]:
         """The data of many znodes one by one, in as few requests as their sizes allow.
@@ -299,12 +299,14 @@ class Session:
         while start < len(names):
             part = names[start : start + self._read_count]
             start += len(part)
-            what = f"a read of {len(part)} znodes at {part[0]}"
-            reply: Reply[list[Found]] = self._send(MultiRead(part, self._kazoo.chroot), what)
-            answer = reply.wait() or []
+            answer = self._ask(part).wait() or []
             size = sum(len(znode.data) for znode in answer if isinstance(znode, Znode))
             self._read_count = _next_count(len(part), size)
             yield from zip(part, answer, strict=True)
+
+    def _ask(self, names: Sequence[str]) -> Reply[list[Found]]:
+        what = f"a read of {len(names)} znodes at {names[0]}"
+        return self._send(MultiRead(names, self._kazoo.chroot), what)
 
     def _send(self, request: Any, what: str) -> Reply[Any]:
         self._require()

@@ -1,0 +1,502 @@
+"""The client as its users see it: futures, batches, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from masterworker import (
+    Client,
+    ClientClosed,
+    MasterworkerError,
+    PayloadTooLarge,
+    TaskFailed,
+    TaskFuture,
+    Unavailable,
+)
+from masterworker.dev.server import ZooKeeperServer, free_ports
+from masterworker.roles.account import Account, Submission
+from masterworker.words import limits, paths, records
+from masterworker.words.errors import ConnectionLost, SessionLost
+from masterworker.words.limits import MAX_PAYLOAD
+from masterworker.words.model import State, Task
+from masterworker.zookeeper.operations import Create, Operation, Refusal
+from masterworker.zookeeper.session import Session, Verdict
+from tests.faults.expire import expire
+from tests.faults.proxy import Proxy
+from tests.faults.wire import Op
+from tests.integration.running import (
+    Tally,
+    books,
+    client,
+    client_of,
+    cluster,
+    credentials,
+    inspection,
+    master,
+    session,
+    tree,
+    wait_until_settled,
+    worker,
+)
+from tests.waiting import eventually
+
+
+def numbers(count: int) -> list[bytes]:
+    """Payloads that all differ."""
+    return [b"%d" % number for number in range(count)]
+
+
+# --- futures -------------------------------------------------------------------------------------
+
+
+def test_futures_work_with_the_standard_library(hosts: str) -> None:
+    """wait, as_completed and asyncio.wrap_future take a TaskFuture as any other future."""
+    with cluster(hosts), client(hosts) as submitter:
+        waited = submitter.submit_many(numbers(20), executor="echo")
+        done, not_done = concurrent.futures.wait(waited, timeout=20)
+        assert (len(done), len(not_done)) == (20, 0)
+
+        completed = submitter.submit_many(numbers(20), executor="echo")
+        results = {future.result() for future in concurrent.futures.as_completed(completed, 20)}
+        assert results == set(numbers(20))
+
+        async def gather(futures: list[TaskFuture]) -> list[bytes]:
+            return await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+
+        awaited = submitter.submit_many(numbers(20), executor="echo")
+        assert asyncio.run(asyncio.wait_for(gather(awaited), 20)) == numbers(20)
+
+
+def test_map_keeps_order_and_its_window(hosts: str) -> None:
+    """Results come in the order of the payloads, and no more than `window` are drawn ahead."""
+    drawn = 0
+
+    def payloads() -> Iterator[bytes]:
+        nonlocal drawn
+        for payload in numbers(100):
+            drawn += 1
+            yield payload
+
+    with cluster(hosts), client(hosts) as submitter:
+        results = []
+        for result in submitter.map("echo", payloads(), window=10, timeout=30):
+            results.append(result)
+            assert drawn - len(results) < 10
+    assert results == numbers(100)
+
+
+def test_map_stops_waiting_at_its_timeout(hosts: str) -> None:
+    """Where nobody runs the tasks, map ends with TimeoutError after the time given."""
+    with client(hosts) as submitter, pytest.raises(TimeoutError):
+        next(submitter.map("echo", [b"never"], timeout=0.1))
+
+
+def test_five_thousand_tasks_are_settled(hosts: str) -> None:
+    """Each payload comes back once, and then folder and ledger show nothing left over."""
+    with cluster(hosts), client(hosts) as submitter, tree(hosts) as kazoo:
+        futures = submitter.submit_many(numbers(5_000), executor="echo")
+        assert [future.result(30) for future in futures] == numbers(5_000)
+        assert len({future.task_id for future in futures}) == 5_000
+        wait_until_settled(kazoo, client_of(futures[0].task_id), 5_000)
+
+
+def test_callbacks_may_submit(hosts: str) -> None:
+    """A future's callback, which runs on the client's own thread, can submit the next task."""
+    ended: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+    with cluster(hosts), client(hosts) as submitter:
+
+        def next_step(future: concurrent.futures.Future[bytes]) -> None:
+            step = int(future.result())
+            if step == 30:
+                ended.set_result(future.result())
+            else:
+                submit(step + 1)
+
+        def submit(step: int) -> None:
+            submitter.submit(b"%d" % step, executor="echo").add_done_callback(next_step)
+
+        submit(1)
+        assert ended.result(30) == b"30"
+
+
+def test_two_clients_at_once(hosts: str) -> None:
+    """Clients share a cluster, and threads share a client; each future gets its own result."""
+    with cluster(hosts), client(hosts) as one, client(hosts) as other:
+
+        def use(submitter: Client, mark: bytes) -> list[bytes]:
+            futures = [submitter.submit(mark + number, executor="echo") for number in numbers(200)]
+            return [future.result(30) for future in futures]
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            jobs = {
+                mark: pool.submit(use, submitter, mark)
+                for mark, submitter in ((b"a", one), (b"b", one), (b"c", other), (b"d", other))
+            }
+            for mark, job in jobs.items():
+                assert job.result(40) == [mark + number for number in numbers(200)]
+
+
+# --- failing tasks -------------------------------------------------------------------------------
+
+
+def test_failed_task_raises_with_its_history(hosts: str) -> None:
+    """TaskFailed names the task and the reason, and shows the attempt with its traceback."""
+    failing = Tally("failing", fail_first=99)
+    with cluster(hosts, failing.executor), client(hosts) as submitter:
+        future = submitter.submit(b"x", executor="failing")
+        with pytest.raises(TaskFailed, match="attempt 1 fails on purpose") as caught:
+            future.result(20)
+    assert (caught.value.task_id, caught.value.reason) == (future.task_id, "failed")
+    [attempt] = caught.value.attempts
+    assert attempt.worker
+    assert attempt.started is not None
+    assert attempt.ended is not None
+    assert failing.by_task == {future.task_id: 1}
+
+
+def test_attempts_are_repeated_as_often_as_asked(hosts: str) -> None:
+    """With attempts=3 the third may succeed; with attempts=2 the history has both failures."""
+    failing = Tally("failing", fail_first=2)
+    with cluster(hosts, failing.executor), client(hosts) as submitter:
+        lucky = submitter.submit(b"x", executor="failing", attempts=3)
+        unlucky = submitter.submit(b"x", executor="failing", attempts=2)
+        assert lucky.result(20) == b"x"
+        with pytest.raises(TaskFailed) as caught:
+            unlucky.result(20)
+    details = [attempt.detail for attempt in caught.value.attempts]
+    assert ["attempt 1 fails" in details[0], "attempt 2 fails" in details[1]] == [True, True]
+    assert failing.by_task == {lucky.task_id: 3, unlucky.task_id: 2}
+
+
+# --- one task per submit, whatever is lost -------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["reply", "request"])
+def test_lost_submission_is_one_task(hosts: str, chroot: str, proxy: Proxy, lost: str) -> None:
+    """The reply, or the request, of a submission is lost: the task is accepted and run once."""
+    tally = Tally()
+    with cluster(hosts, tally.executor), tree(hosts) as kazoo:
+        drop = proxy.drop_reply if lost == "reply" else proxy.drop_request
+        rule = drop(Op.MULTI, containing=b"/tasks/")
+        with client(proxy.hosts(chroot)) as submitter:
+            futures = submitter.submit_many(numbers(100), executor="tally")
+            proxy.wait_for(rule)
+            assert [future.result(20) for future in futures] == numbers(100)
+            wait_until_settled(kazoo, client_of(futures[0].task_id), 100)
+    assert tally.by_payload == dict.fromkeys(numbers(100), 1)
+
+
+@pytest.mark.parametrize("lost", ["reply", "request"])
+def test_every_third_write_is_lost(hosts: str, chroot: str, proxy: Proxy, lost: str) -> None:
+    """A thousand submissions over a connection that breaks at every third write: each runs once."""
+    tally = Tally()
+    drop = proxy.drop_reply if lost == "reply" else proxy.drop_request
+    rules = [drop(Op.MULTI, nth) for nth in range(3, 300, 3)]
+    with (
+        cluster(hosts, tally.executor),
+        client(proxy.hosts(chroot)) as submitter,
+        tree(hosts) as kazoo,
+    ):
+        futures = []
+        for start in range(0, 1_000, 50):
+            part = numbers(1_000)[start : start + 50]
+            futures += submitter.submit_many(part, executor="tally")
+            submitter.flush(20)
+        assert [future.result(30) for future in futures] == numbers(1_000)
+        wait_until_settled(kazoo, client_of(futures[0].task_id), 1_000)
+    assert sum(rule.struck.is_set() for rule in rules) >= 6
+    assert tally.by_payload == dict.fromkeys(numbers(1_000), 1)
+
+
+class NoVerdict(Verdict):
+    """The verdict on a commit whose connection broke."""
+
+    def __init__(self) -> None:
+        pass
+
+    def wait(self) -> Refusal | None:
+        raise ConnectionLost("the connection broke")
+
+
+class SlowNetwork(Session):
+    """A session whose first `slow` commits do not arrive, but for the last, which arrives late.
+
+    It arrives just before the commit number `late`.
+    """
+
+    slow = 1
+    late = 0
+    commits = 0
+    on_its_way: Sequence[Operation] = ()
+
+    def commit(self, operations: Sequence[Operation]) -> Verdict:
+        self.commits += 1
+        if self.commits <= self.slow:
+            self.on_its_way = operations
+            return NoVerdict()
+        if self.commits == self.late:
+            super().commit(self.on_its_way).wait()
+        return super().commit(operations)
+
+
+def submission(account: Account, number: int) -> Submission:
+    """A task for `echo`, ready to be submitted through an account."""
+    task = Task(paths.task_id(account.client, number), "echo")
+    create = Create(paths.task(task.id), records.encode_task(task, b""))
+    return Submission(number, create, TaskFuture(task.id))
+
+
+def settle(account: Account, session: Session) -> None:
+    """Pump until nothing is left to do, as the client's thread does."""
+    while account.busy:
+        try:
+            account.pump(session)
+        except ConnectionLost:
+            account.doubt()
+
+
+@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_late_batch_is_not_mistaken_for_another(hosts: str, batches: int, after: int) -> None:
+    """A batch believed lost arrives after the ledger was read: each task is accepted once."""
+    settled: list[int] = []
+    account = Account(lambda batch: settled.extend(each.number for each in batch))
+    count = batches * limits.BATCH_COUNT - 10  # so that there is room for one more in the last
+    with session(hosts) as ours, tree(hosts) as kazoo:
+        account.pump(ours)
+        slow = SlowNetwork(hosts, timeout=10.0)
+        slow.slow, slow.late = batches, batches + after
+        slow.start()
+        account.submissions.extend(submission(account, number + 1) for number in range(count))
+        with pytest.raises(ConnectionLost):
+            account.pump(slow)
+        assert slow.commits == batches
+        account.doubt()
+        account.submissions.append(submission(account, count + 1))
+        settle(account, slow)
+        slow.close()
+        every = range(1, count + 2)
+        assert sorted(settled) == list(every)
+        assert set(kazoo.get_children("/tasks")) == {f"{account.client}-{n}" for n in every}
+        assert books(kazoo, account.client).accepted == count + 1
+
+
+def test_submission_survives_a_session_lost_before_it_is_sent(hosts: str) -> None:
+    """A session ends just as a batch is to be sent in it: the next session sends it."""
+    settled: list[int] = []
+    account = Account(lambda batch: settled.extend(each.number for each in batch))
+    with session(hosts) as first, session(hosts) as second:
+        first.ensure_tree()
+        account.pump(first)
+        account.submissions.append(submission(account, 1))
+        first.abandon("the test wants it so")
+        with pytest.raises(SessionLost):
+            account.pump(first)
+        account.doubt()
+        settle(account, second)
+    assert settled == [1]
+
+
+def test_status_not_understood_is_left_alone(hosts: str) -> None:
+    """A status of a newer format fails its future and stays, for a program that can read it."""
+    newer = records.MARK + bytes([records.FORMAT + 1]) + b"s\0\0result"
+    with client(hosts) as submitter, tree(hosts) as kazoo:
+        future = submitter.submit(b"x", executor="echo")
+        submitter.flush(20)
+        status = paths.status(future.task_id)
+        with kazoo.transaction() as move:
+            move.delete(paths.task(future.task_id))
+            move.create(status, newer)
+        with pytest.raises(MasterworkerError, match="upgrade"):
+            future.result(20)
+        another = submitter.submit(b"y", executor="echo")
+        with master(hosts), worker(hosts):
+            assert another.result(20) == b"y"
+        eventually(lambda: books(kazoo, client_of(future.task_id)).taken == 1)
+        assert kazoo.get(status)[0] == newer
+
+
+def test_lost_read_of_assignments_strands_no_task(hosts: str, chroot: str, proxy: Proxy) -> None:
+    """The worker's connection breaks while it reads its assignments: all of them are run."""
+    rule = proxy.drop_reply(Op.MULTI_READ, nth=2, containing=b"/assign/")
+    with client(hosts) as submitter:
+        futures = submitter.submit_many(numbers(200), executor="echo")
+        submitter.flush(20)
+        with worker(proxy.hosts(chroot)), master(hosts):
+            proxy.wait_for(rule)
+            assert [future.result(20) for future in futures] == numbers(200)
+
+
+# --- waiting through failures --------------------------------------------------------------------
+
+
+def test_expired_session_does_not_end_the_wait(server: ZooKeeperServer, hosts: str) -> None:
+    """The waiting client's session expires on the server: it waits on in a new one, to the end."""
+    with master(hosts), client(hosts) as submitter:
+        future = submitter.submit(b"x", executor="echo")
+        submitter.flush(20)
+        expire(server.hosts, *credentials(submitter))
+        with worker(hosts):
+            assert future.result(20) == b"x"
+            assert submitter.submit(b"y", executor="echo").result(20) == b"y"
+
+
+def test_wait_outlasts_the_primary(hosts: str) -> None:
+    """The primary leaves office while a client waits: the backup master assigns the task."""
+    with contextlib.ExitStack() as office, tree(hosts) as kazoo:
+        office.enter_context(master(hosts))
+        eventually(lambda: kazoo.exists("/master"), what="somebody is in office")
+        with master(hosts), client(hosts) as submitter:
+            future = submitter.submit(b"x", executor="echo")
+            submitter.flush(20)
+            office.close()
+            with worker(hosts):
+                assert future.result(20) == b"x"
+
+
+def test_wait_outlasts_zookeeper(tmp_path: Path) -> None:
+    """ZooKeeper is killed and started again while a client waits: the wait goes on and ends."""
+    with ZooKeeperServer(tmp_path) as own, master(own.hosts), client(own.hosts) as submitter:
+        future = submitter.submit(b"x", executor="echo")
+        submitter.flush(20)
+        own.process.kill()
+        meanwhile = submitter.submit(b"y", executor="echo")
+        own.launch()
+        own.wait_until_serving()
+        with worker(own.hosts):
+            assert future.result(30) == b"x"
+            assert meanwhile.result(30) == b"y"
+
+
+def test_no_zookeeper_is_said_soon(chroot: str) -> None:
+    """Without a server the constructor raises within 10 s, and names the hosts it tried."""
+    [port] = free_ports(1)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}{chroot}"):
+        Client(f"127.0.0.1:{port}{chroot}")
+    assert time.monotonic() - began < 10
+
+
+def test_close_ends_futures_and_not_tasks(hosts: str) -> None:
+    """After close() a waiting future raises ClientClosed; the task runs, its status is kept."""
+    submitter = client(hosts)
+    future = submitter.submit(b"x", executor="echo")
+    submitter.close()
+    with pytest.raises(ClientClosed, match="the task itself goes on"):
+        future.result(0)
+    with pytest.raises(ClientClosed):
+        submitter.submit(b"y")
+    with cluster(hosts), inspection(hosts) as view:
+        eventually(lambda: view.task(future.task_id).state is State.DONE)
+        assert view.result(future.task_id) == b"x"
+
+
+CLIENT_PROGRAM = """
+import os, signal, sys
+from masterworker import Client
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+client = Client(sys.argv[1])
+future = client.submit(b"kept", executor="echo")
+client.flush()
+print(future.task_id, flush=True)
+if sys.argv[2] == "before":
+    die()
+future.add_done_callback(die)
+future.result()
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_status_outlives_a_client_killed(hosts: str, killed: str) -> None:
+    """A client is killed before, or just after, it reads the result: that can be read again."""
+    with master(hosts), inspection(hosts) as view:
+        command = [sys.executable, "-c", CLIENT_PROGRAM, hosts, killed]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            task = process.stdout.readline().strip()
+            with worker(hosts):
+                assert process.wait(20) == -signal.SIGKILL
+                eventually(lambda: view.task(task).state is State.DONE, what="the task is done")
+        assert [view.result(task), view.result(task)] == [b"kept", b"kept"]
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def test_payload_over_the_limit_is_refused(hosts: str) -> None:
+    """One byte too many is refused by submit, the session is unharmed, the limit itself fits."""
+    largest = bytes(MAX_PAYLOAD)
+    with cluster(hosts), client(hosts) as submitter, tree(hosts) as kazoo:
+        before = credentials(submitter)
+        with pytest.raises(PayloadTooLarge, match="900,001 bytes"):
+            submitter.submit(largest + b"x", executor="echo")
+        future = submitter.submit(largest, executor="echo")
+        assert future.result(20) == largest
+        assert future.task_id.endswith("-1")
+        wait_until_settled(kazoo, client_of(future.task_id), 1)
+        assert credentials(submitter) == before
+
+
+def test_many_large_payloads_fit_through(hosts: str) -> None:
+    """Payloads of which only one fits into a request go through submit, run and fetch."""
+    payloads = [bytes([number]) * 600_000 for number in range(12)]
+    with cluster(hosts), client(hosts) as submitter:
+        assert list(submitter.map("echo", payloads, timeout=40)) == payloads
+
+
+def test_no_request_per_task(server: ZooKeeperServer, chroot: str) -> None:
+    """Client, master and worker each make far fewer requests than there are tasks."""
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(Proxy("127.0.0.1", server.port)) for _ in range(3)]
+        for_master, for_worker, for_client = lines
+        stack.enter_context(master(for_master.hosts(chroot)))
+        stack.enter_context(worker(for_worker.hosts(chroot)))
+        submitter = stack.enter_context(client(for_client.hosts(chroot)))
+        futures = submitter.submit_many(numbers(2_000), executor="echo")
+        concurrent.futures.wait(futures, 30)
+        kazoo = stack.enter_context(tree(server.hosts + chroot))
+        wait_until_settled(kazoo, client_of(futures[0].task_id), 2_000)
+        assert [sum(line.counts.values()) < 400 for line in lines] == [True] * 3
+
+
+def test_nobody_polls_when_idle(server: ZooKeeperServer, chroot: str) -> None:
+    """With nothing to do, client, master and worker send heartbeats and nothing else."""
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(Proxy("127.0.0.1", server.port)) for _ in range(3)]
+        for_master, for_worker, for_client = lines
+        stack.enter_context(master(for_master.hosts(chroot)))
+        stack.enter_context(worker(for_worker.hosts(chroot)))
+        submitter = stack.enter_context(client(for_client.hosts(chroot)))
+        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
+
+        def asked() -> list[int]:
+            """Requests so far, without pings and the worker's heartbeats."""
+            return [
+                sum(count for op, count in line.counts.items() if op not in (Op.PING, Op.SYNC))
+                for line in lines
+            ]
+
+        before, since = asked(), time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal before, since
+            if asked() != before:
+                before, since = asked(), time.monotonic()
+            return time.monotonic() - since > 3
+
+        eventually(quiet, 15, "three seconds without a request")
+        assert for_worker.counts[Op.SYNC] > 0

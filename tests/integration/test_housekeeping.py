@@ -1,0 +1,214 @@
+"""What the primary clears away, and that the books show it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kazoo.client import KazooClient
+
+from masterworker.words import records
+from masterworker.words.model import Ledger, State, Status
+from masterworker.zookeeper.cleaner import Cleaner
+from masterworker.zookeeper.operations import Delete
+from masterworker.zookeeper.session import Reply, Session
+from masterworker.zookeeper.survey import Survey
+from tests.integration.book_protocol import BookWorker, book_client
+from tests.integration.running import (
+    audit,
+    books,
+    client,
+    client_of,
+    cluster,
+    master,
+    session,
+    tree,
+    worker,
+)
+from tests.waiting import eventually
+
+GONE = "0123456789abcdef"  # a client that is gone
+DONE = records.encode_status(Status(State.DONE, "echo"), b"result")
+
+
+def retired(kazoo: KazooClient) -> Ledger:
+    """The sum of the ledgers of clients that are gone."""
+    return records.decode_ledger(kazoo.get("/status")[0])
+
+
+def leave_statuses(kazoo: KazooClient, count: int, client_id: str = GONE) -> None:
+    """Make the folder of a client that has `count` unread statuses."""
+    kazoo.create(f"/status/{client_id}", records.encode_ledger(Ledger(accepted=count)))
+    for number in range(1, count + 1):
+        kazoo.create(f"/status/{client_id}/{number}", DONE)
+
+
+def test_unread_statuses_expire_and_are_booked(hosts: str) -> None:
+    """Statuses nobody takes are removed after --status-ttl; the books say how many."""
+    submitter = client(hosts)
+    futures = submitter.submit_many([b"x"] * 300, executor="echo")
+    submitter.close()
+    client_id = client_of(futures[0].task_id)
+    with tree(hosts) as kazoo:
+        with cluster(hosts):
+            eventually(lambda: audit(hosts).finished == 300, what="all tasks are finished")
+        with master(hosts, status_ttl=0.3):
+            eventually(lambda: books(kazoo, client_id).expired == 300, what="they expired")
+        assert kazoo.get_children(f"/status/{client_id}") == []
+    report = audit(hosts)
+    assert (report.ok, report.accepted, report.expired, report.finished) == (True, 300, 300, 0)
+
+
+def test_statuses_of_the_books_clients_expire(hosts: str) -> None:
+    """A plain status nobody takes is removed after --status-ttl."""
+    with tree(hosts) as kazoo, book_client(hosts) as theirs, BookWorker(hosts):
+        with master(hosts, status_ttl=0.3):
+            name = theirs.submit(b"x")
+            eventually(lambda: kazoo.exists(f"/status/{name}"), what="the task is finished")
+            eventually(lambda: not kazoo.exists(f"/status/{name}"), what="its status is removed")
+            assert theirs.submit(b"y") != name
+        assert audit(hosts).ok
+
+
+def test_statuses_of_an_active_client_stay(hosts: str) -> None:
+    """While a client's folder changes, nothing in it expires; once it is quiet, it does."""
+    ttl = 0.5
+    with tree(hosts) as kazoo:
+        leave_statuses(kazoo, 3)
+        with master(hosts, status_ttl=ttl):
+            until = time.monotonic() + 3 * ttl
+            accepted = 3
+            while time.monotonic() < until:
+                accepted += 1
+                kazoo.set(f"/status/{GONE}", records.encode_ledger(Ledger(accepted=accepted)))
+                assert len(kazoo.get_children(f"/status/{GONE}")) == 3
+                time.sleep(ttl / 10)  # the client's own pace
+            eventually(lambda: books(kazoo, GONE).expired == 3, what="the statuses expired")
+
+
+def test_settled_folder_is_retired_into_the_sum(hosts: str) -> None:
+    """The balanced folder of a client that left is removed; the audit still counts its tasks."""
+    with tree(hosts) as kazoo:
+        with cluster(hosts):
+            for _ in range(2):
+                with client(hosts) as submitter:
+                    assert list(submitter.map("echo", [b"x"] * 50, timeout=20)) == [b"x"] * 50
+        assert len(kazoo.get_children("/status")) == 2
+        with master(hosts, folder_ttl=0.3):
+            eventually(lambda: kazoo.get_children("/status") == [], what="both are retired")
+        assert (retired(kazoo).accepted, retired(kazoo).taken) == (100, 100)
+    report = audit(hosts)
+    assert (report.ok, report.accepted, report.taken) == (True, 100, 100)
+
+
+def test_open_folder_is_never_retired(hosts: str) -> None:
+    """A client that is silent while its task is pending keeps its folder and gets its result."""
+    with master(hosts, folder_ttl=0.3, status_ttl=0.3), client(hosts) as submitter:
+        future = submitter.submit(b"x", executor="echo")
+        submitter.flush(20)
+        settled = client(hosts)
+        settled.close()
+        with tree(hosts) as kazoo:
+            # The other folder is retired: so the master has looked at this one often enough.
+            eventually(lambda: kazoo.get_children("/status") == [client_of(future.task_id)])
+        with worker(hosts):
+            assert future.result(20) == b"x"
+
+
+def test_client_idle_past_its_folder_goes_on(hosts: str) -> None:
+    """A client whose folder was retired opens a new one when it submits again."""
+    with cluster(hosts, folder_ttl=0.3), tree(hosts) as kazoo, client(hosts) as submitter:
+        for round_number in range(2):
+            futures = submitter.submit_many([b"x"] * 20, executor="echo")
+            assert [future.result(20) for future in futures] == [b"x"] * 20
+            eventually(lambda: kazoo.get_children("/status") == [], what="its folder is retired")
+            assert retired(kazoo).taken == 20 * (round_number + 1)
+        assert audit(hosts).ok
+
+
+def test_folder_of_a_lost_worker_is_removed(hosts: str) -> None:
+    """The empty folder of a worker that is gone goes after a grace; others stay."""
+    now = time.monotonic()
+    with session(hosts) as ours, tree(hosts) as kazoo, BookWorker(hosts) as alive:
+        kazoo.create("/assign/lost")
+        kazoo.create("/assign/holding")
+        kazoo.create("/assign/holding/task-1", b"x")
+        survey = Survey(ours)
+        cleaner = Cleaner(
+            ours, survey, 0, status_ttl=1e9, folder_ttl=1e9, grace=10.0, clock=lambda: now
+        )
+        survey.refresh()
+        cleaner.mend_folders()
+        now += 9.9
+        cleaner.mend_folders()
+        assert sorted(kazoo.get_children("/assign")) == sorted(["holding", "lost", alive.name])
+        now += 0.2
+        cleaner.mend_folders()
+        assert sorted(kazoo.get_children("/assign")) == sorted(["holding", alive.name])
+
+
+class Vanishing(Session):
+    """A session that finds a folder of assignments gone whenever it comes to list it."""
+
+    def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
+        if path == "/assign/vanishing":
+            self.commit([Delete(path)]).wait()
+        return super().children(path, watch)
+
+
+def test_folder_that_vanishes_while_it_is_read(hosts: str) -> None:
+    """A folder is removed between the list of folders and its own: what else there is, is read."""
+    with tree(hosts) as kazoo:
+        kazoo.create("/assign/vanishing")
+        kazoo.create("/assign/lost")
+        kazoo.create("/assign/lost/task-1", b"x")
+        vanishing = Vanishing(hosts, timeout=10.0)
+        vanishing.start()
+        survey = Survey(vanishing)
+        survey.refresh()
+        assert kazoo.get_children("/assign") == ["lost"]
+        assert {name: list(tasks) for name, tasks in survey.assigned.items()} == {
+            "lost": ["task-1"],
+            "vanishing": [],
+        }
+        survey.refresh()
+        vanishing.close()
+        assert list(survey.assigned) == ["lost"]
+
+
+def test_registered_worker_without_a_folder_gets_one(hosts: str) -> None:
+    """A worker whose folder was lost is given a new one, and its tasks."""
+    with master(hosts), tree(hosts) as kazoo, book_client(hosts) as theirs:
+        kazoo.create("/workers/bare", b"Idle", ephemeral=True)
+        name = theirs.submit(b"x")
+        eventually(lambda: kazoo.exists(f"/assign/bare/{name}"), what="the task is assigned")
+
+
+def test_housekeeping_of_an_old_epoch_changes_nothing(hosts: str) -> None:
+    """A primary that was replaced removes nothing any more; the one in office does."""
+    now = 0.0
+
+    def clean(cleaner: Cleaner) -> None:
+        cleaner.sweep()
+        cleaner.mend_folders()
+
+    with session(hosts) as ours, tree(hosts) as kazoo:
+        leave_statuses(kazoo, 3)
+        kazoo.create("/assign/lost")
+        survey = Survey(ours)
+        survey.refresh()
+        old, new = (
+            Cleaner(ours, survey, epoch, status_ttl=1, folder_ttl=1, grace=1, clock=lambda: now)
+            for epoch in (0, 1)
+        )
+        clean(old)
+        clean(new)
+        kazoo.set("/epoch", b"", version=0)
+        now = 10.0
+        clean(old)
+        assert len(kazoo.get_children(f"/status/{GONE}")) == 3
+        assert kazoo.get_children("/assign") == ["lost"]
+        clean(new)
+        assert kazoo.get_children(f"/status/{GONE}") == []
+        assert kazoo.get_children("/assign") == []
