@@ -66,7 +66,7 @@ MAX_EXECUTORS: Final = 256
 MAX_SLOTS: Final = 10_000
 """Slots one worker may offer."""
 
-INLINE_SLOTS: Final = 1_000
+INLINE_SLOTS: Final = 4_000
 """Slots for inline attempts that a worker adds to its process slots when `--slots` is not given: a
 trivial attempt needs no processor of its own, and a full batch keeps the batches large."""
 
