@@ -13,9 +13,9 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from masterworker.dev.processes import Startable
 from masterworker.dev.server import free_ports
 from tests.faults.wire import LENGTH, REPLY_HEADER, REQUEST_HEADER, Op, framed, text
 
@@ -51,7 +51,7 @@ class Rule:
         return self.seen == self.nth
 
 
-class Proxy:
+class Proxy(Startable):
     """Listens on a loopback port of its own and passes every connection on to the target.
 
     The rules see a request's bytes from its header on, without the length. A rule that drops
@@ -73,18 +73,6 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         [self.port] = free_ports(1)
-
-    def __enter__(self) -> Proxy:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def hosts(self, chroot: str = "") -> str:
         """The hosts string that leads a client through the proxy."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from ..execution.plugins import Plugins
@@ -27,7 +26,7 @@ from ..words.errors import (
 from ..zookeeper.inspection import ClusterStatus, Inspection
 from ..zookeeper.session import DEFAULT_TIMEOUT, Session
 from .ensemble import Ensemble
-from .processes import Process, masterworker_command
+from .processes import Process, Startable, masterworker_command
 from .server import POLL_INTERVAL, ZooKeeperServer
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ STOP_DEADLINE: Final = GRACE + 5.0
 """Seconds that a master or a worker has to leave in order before it is killed."""
 
 
-class Cluster:
+class Cluster(Startable):
     """ZooKeeper, `masters` and `workers`, to be used in a `with` statement.
 
     `executors` are those every worker runs (default: every installed one), `slots` and `config` a
@@ -86,18 +85,6 @@ class Cluster:
         self._session: Session | None = None
         self.masters: list[Process] = []
         self.workers: list[Process] = []
-
-    def __enter__(self) -> Cluster:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     # --- what runs ---------------------------------------------------------------------------
 

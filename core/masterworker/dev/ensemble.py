@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from ..words.errors import BadConfiguration, Unavailable
+from .processes import Startable
 from .server import START_DEADLINE, ZooKeeperServer, free_ports
 
 
-class Ensemble:
+class Ensemble(Startable):
     """`size` servers, to be killed, paused and restarted one by one through `servers[index]`.
 
     The parameters are those of ZooKeeperServer. With `data_dir`, each server keeps its files in a
@@ -37,18 +37,6 @@ class Ensemble:
             )
             for server_id in members
         ]
-
-    def __enter__(self) -> Ensemble:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def hosts(self) -> str:

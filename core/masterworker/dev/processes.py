@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from . import lifeline
 
@@ -21,7 +23,31 @@ def masterworker_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "masterworker", *arguments]
 
 
-class Process:
+class Startable(ABC):
+    """Something that a `with` statement starts and stops."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it, however far it got; it can be called twice."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class Process(Startable):
     """One command, started as often as its caller likes, never twice at a time.
 
     `name` is what messages call it, `env` is added to this process's own environment. Standard
@@ -43,18 +69,6 @@ class Process:
         self.log = log
         self._popen: subprocess.Popen[bytes] | None = None
         self._lifeline: socket.socket | None = None
-
-    def __enter__(self) -> Process:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def pid(self) -> int:

@@ -15,10 +15,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from ..words.errors import BadConfiguration, MasterworkerError, Unavailable
-from .processes import Process
+from .processes import Process, Startable
 
 JAVA_LIBRARIES = Path("/usr/share/java")
 START_DEADLINE = 30.0  # seconds; it takes half of one on an idle machine
@@ -134,7 +133,7 @@ class PortTaken(BadConfiguration):
         )
 
 
-class ZooKeeperServer:
+class ZooKeeperServer(Startable):
     """One server: standalone, or a member of an ensemble.
 
     `data_dir` keeps its files (`zoo.cfg`, `server.log`, `data/`) and survives; without it they lie
@@ -164,18 +163,6 @@ class ZooKeeperServer:
         self._port = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._process: Process | None = None
-
-    def __enter__(self) -> ZooKeeperServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def port(self) -> int:
