@@ -17,16 +17,22 @@ from .plan import Queue, queue_of
 WINDOW: Final = 250_000
 """Headers kept at the most; the names beyond are looked at again when there is room."""
 
+QUEUE_WINDOW: Final = 50_000
+"""Headers kept of one queue: one that nobody serves must not keep the others from being read."""
+
 
 class Backlog:
     """What waits under /tasks, as far as it has been listed and read."""
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = WINDOW, queue_window: int = QUEUE_WINDOW) -> None:
         self._window = window
+        self._queue_window = queue_window
         self._queues: dict[Queue, dict[str, Task]] = {}
         self._recovered: dict[Queue, dict[str, Task]] = {}
         self._queue_of: dict[str, Queue] = {}
         self._unread: dict[str, None] = {}
+        self._parked: dict[str, Queue] = {}
+        """The queues of tasks whose headers were read and found no place in their queue."""
 
     @property
     def queues(self) -> Mapping[Queue, Iterable[Task]]:
@@ -54,8 +60,14 @@ class Backlog:
         present = names if isinstance(names, set | frozenset) else set(names)
         for gone in [name for name in self._queue_of if name not in present]:
             self.remove(gone)
+        self._parked = {name: key for name, key in self._parked.items() if name in present}
+        full = {key for key in set(self._parked.values()) if self._is_full(key)}
         room = self._window - len(self._queue_of)
-        fresh = (name for name in names if name not in self._queue_of)
+        fresh = (
+            name
+            for name in names
+            if name not in self._queue_of and self._parked.get(name) not in full
+        )
         self._unread = dict.fromkeys(islice(fresh, max(0, room)))
 
     def next_unread(self, most: int) -> list[str]:
@@ -70,12 +82,22 @@ class Backlog:
         self._unread = dict.fromkeys([*names, *self._unread])
 
     def add(self, task: Task) -> None:
-        """Put a task whose header was read at the end of its queue, or of those recovered."""
+        """Put a task whose header was read at the end of its queue, or of those recovered.
+
+        If the queue is full, remember only where it belongs.
+        """
         self.remove(task.id)
         key = queue_of(task)
+        if self._is_full(key) and not task.losses:
+            self._parked[task.id] = key
+            return
+        self._parked.pop(task.id, None)
         queues = self._recovered if task.losses else self._queues
         queues.setdefault(key, {})[task.id] = task
         self._queue_of[task.id] = key
+
+    def _is_full(self, key: Queue) -> bool:
+        return len(self._queues.get(key, ())) >= self._queue_window
 
     def remove(self, name: str) -> None:
         """Forget a task, if it is known: it was assigned, or is gone."""

@@ -39,6 +39,7 @@ class InlineRunner:
         self._queue: OrderedDict[str, Job] = OrderedDict()
         self._running: str | None = None
         self._ready: dict[str, Outcome] = {}
+        self._until = float("inf")
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="inline", daemon=True)
         self._thread.start()
@@ -51,6 +52,12 @@ class InlineRunner:
                 task_id = job.task.id
                 if task_id != self._running and task_id not in self._ready:
                     self._queue.setdefault(task_id, job)
+            self._changed.notify()
+
+    def extend(self, until: float) -> None:
+        """Begin attempts until this second of `time.monotonic()`, and no more after it."""
+        with self._changed:
+            self._until = until
             self._changed.notify()
 
     def stop(self, task_id: str) -> None:
@@ -103,11 +110,14 @@ class InlineRunner:
 
     def _next(self) -> Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
+            self._changed.wait_for(lambda: self._closed or (self._queue and self._may_begin()))
             if self._closed:
                 return None
             self._running, job = self._queue.popitem(last=False)
             return job
+
+    def _may_begin(self) -> bool:
+        return time.monotonic() < self._until
 
     def _deliver(self) -> None:
         if self._ready:

@@ -8,6 +8,7 @@ out and kill the process group, and whatever its thread still learns about it is
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -24,8 +25,13 @@ from .attempts import Job, OnOutcome, Outcome
 from .guardian import Guardian
 from .process import DEATH_SECONDS, ChildEnded, ChildProcess
 
+log = logging.getLogger(__name__)
+
 RECYCLE_AFTER: Final = 1_000
 """Attempts after which a slot's process is replaced, with whatever executors left behind in it."""
+
+BACK_OFF: Final = 1.0
+"""Seconds that a slot rests when it could not start its process."""
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
 _INHERITED_PREFIXES: Final = ("LC_", "PYTHON")
@@ -183,10 +189,21 @@ class ProcessRunner:
                 detail=ended.detail,
                 interrupted=ended.interrupted,
             )
-        except (OSError, RuntimeError, frames.BadFrame) as error:
+        except frames.BadFrame as error:
             detail = f"the worker could not hand the task to a child process: {error}"
             return Outcome(task_id, started, time.time(), reason=Reason.FAILED, detail=detail)
+        except (OSError, RuntimeError) as error:  # the machine's trouble, not the task's
+            log.error("cannot run task %s: no child process: %s", task_id, error)
+            self._back_off(slot, task_id)
+            return Outcome(task_id, started, time.time(), interrupted=True)
         return _outcome(task_id, started, answer)
+
+    def _back_off(self, slot: _Slot, task_id: str) -> None:
+        """Keep the slot taken for a while, so that tasks go where there are processes."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or self._running.get(task_id) is not slot, BACK_OFF
+            )
 
     def _new_child(self, slot: _Slot) -> ChildProcess:
         child = ChildProcess(self._environment, self._guardian)

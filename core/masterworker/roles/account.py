@@ -62,6 +62,8 @@ class Account:
         self.folder = paths.statuses(self.client)
         self.submissions: deque[Submission] = deque()
         self.taken: deque[int] = deque()
+        self.openings = 0
+        """How often this account made its folder: more than once if its books were closed."""
         self._books: Ledger | None = None
         """The ledger as the last batch sent will leave it; None while nobody knows."""
         self._version = 0
@@ -131,10 +133,7 @@ class Account:
         The folder may be missing: at first, and when the master has retired it because this client
         was idle for long and its books were balanced. Then it is opened with a new ledger.
         """
-        found = session.get(self.folder)
-        if found is None:
-            self._give_up_under_way()
-            found = self._open(session)
+        found = session.get(self.folder) or self._open(session)
         try:
             books = records.decode_ledger(found.data)
         except BadRecord as error:
@@ -167,9 +166,17 @@ class Account:
         self.taken.extendleft(reversed(taken))
 
     def _open(self, session: Session) -> Znode:
+        """Make the folder, which was not to be found.
+
+        Only that it could be made proves that it was not there: the server asked may have lagged
+        behind. If it had been there before, the master has closed these books.
+        """
         create = Create(self.folder, records.encode_ledger(Ledger()))
         refusal = session.commit([create]).wait()
-        if refusal is not None and refusal.code == Code.NO_AUTH:
+        if refusal is None:
+            self.openings += 1
+            self._give_up_under_way()
+        elif refusal.code == Code.NO_AUTH:
             raise NotAuthorized(f"ZooKeeper does not let this client create {self.folder}")
         found = session.get(self.folder)
         if found is None:

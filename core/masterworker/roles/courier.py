@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -54,7 +55,9 @@ class Courier:
         self._wake = threading.Event()
         self._inbox: deque[Submission] = deque()
         self._waiting: dict[int, TaskFuture] = {}
-        self._expired = 0
+        self._removed = (1, 0)
+        """The account's openings and expired statuses when the futures were last gone through."""
+        self._next_look = time.monotonic() + LOOK_INTERVAL
         self._closing = False
         self._failure: MasterworkerError | None = None
         self._thread = threading.Thread(
@@ -153,6 +156,7 @@ class Courier:
             self._wake.clear()
             try:
                 if not opened:
+                    session.catch_up()
                     session.ensure_tree()
                     opened = True
                 if session.connected:
@@ -167,6 +171,12 @@ class Courier:
             self._rest(session, folder)
 
     def _step(self, session: Session, folder: Listing) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_INTERVAL
+            if self._waiting:
+                folder.stale = True
+            if not self.account.busy:
+                self.account.doubt()
         while self._inbox:
             submission = self._inbox.popleft()
             self._waiting[submission.number] = submission.future
@@ -174,9 +184,10 @@ class Courier:
         self.account.pump(session)
         if folder.stale and self._waiting:
             self._collect(session, folder)
-        if self.account.expired > self._expired:
+        removed = (self.account.openings, self.account.expired)
+        if removed != self._removed:
             self._give_up_expired(session)
-            self._expired = self.account.expired
+            self._removed = removed
 
     def _give_up_expired(self, session: Session) -> None:
         """End the futures whose status was removed unread, while we were away for too long."""
@@ -195,9 +206,7 @@ class Courier:
         at_work = self._inbox or self.account.busy or (folder.stale and self._waiting)
         if self._done() or (at_work and session.connected):
             return
-        if not self._wake.wait(LOOK_INTERVAL) and self._waiting:
-            folder.stale = True
-            self.account.doubt()
+        self._wake.wait(max(0.0, self._next_look - time.monotonic()))
 
     def _collect(self, session: Session, folder: Listing) -> None:
         """Hand over the results that are there; their statuses are deleted afterwards."""

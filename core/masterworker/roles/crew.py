@@ -41,7 +41,7 @@ class Crew:
         self._wake = wake
         self._outcomes: deque[Outcome] = deque()
         self._guardian: Guardian | None = None
-        self._inline: Runner | None = None
+        self._inline: InlineRunner | None = None
         self._processes: Runner | None = None
         inline = {name: executor for name, executor in executors.items() if executor.inline}
         others = {name: executor for name, executor in executors.items() if not executor.inline}
@@ -86,9 +86,11 @@ class Crew:
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
     def lease(self, until: float) -> None:
-        """Let attempts in processes run until this monotonic second, and no longer."""
+        """Let attempts in processes run, and inline ones begin, until this monotonic second."""
         if self._guardian is not None:
             self._guardian.extend(until)
+        if self._inline is not None:
+            self._inline.extend(until)
 
     def close(self) -> None:
         """End every thread and process."""

@@ -17,7 +17,13 @@ from typing import Final
 from ..decisions import life
 from ..execution.attempts import Job, Outcome
 from ..words import book, paths, records
-from ..words.errors import BadRecord, ConnectionLost, MasterworkerError, NotAuthorized
+from ..words.errors import (
+    BadRecord,
+    ConnectionLost,
+    MasterworkerError,
+    NotAuthorized,
+    SessionLost,
+)
 from ..words.executor import Executor, TaskContext
 from ..words.model import Attempt, Ledger, Task, Worker, WorkerState
 from ..zookeeper import batches
@@ -27,21 +33,18 @@ from ..zookeeper.quarantine import Quarantine
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
 from .crew import Crew
+from .heart import Heart
 
 log = logging.getLogger(__name__)
 
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Bytes of payloads held at the most; assignments beyond are read when others have ended."""
 
-FENCE: Final = 0.5
-"""The part of the session's timeout after which a silent worker stops its attempts.
+COMMITTED_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of results committed in one round, so that a round stays short."""
 
-The leader ends a session a full timeout after it last heard of it. It may have heard last a
-heartbeat interval and half a tick before the heartbeat we know it answered, and the timeout is at
-least two ticks: so it waits 1 - BEAT - 1/4 of the timeout, 0.58, or longer."""
-
-BEAT: Final = 1 / 6
-"""The part of the session's timeout between two heartbeats."""
+LOOK_INTERVAL: Final = 30.0
+"""Seconds between looks at everything even though no watch told of a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class Incarnation:
         self._returning: set[str] = set()
         self._quarantine = Quarantine()
         self._draining = False
-        self._next_beat = 0.0
+        self._paused = False
+        self._next_look = time.monotonic() + LOOK_INTERVAL
+        self._heart = Heart(session, crew.lease)
 
     # --- registration ------------------------------------------------------------------------
 
@@ -96,7 +101,13 @@ class Incarnation:
             if refusal.code == Code.NO_AUTH:
                 raise NotAuthorized(f"ZooKeeper does not let worker {self.id} register")
             raise MasterworkerError(f"worker {self.id} cannot register: {refusal}")
+        self._heart.start()
         log.info("worker %s is ready for %s", self.id, ", ".join(self._announcement.executors))
+
+    def end(self) -> None:
+        """Its session is over, or it has left: no attempt of this incarnation goes on."""
+        self._heart.stop()
+        self._crew.stop_all()
 
     def _is_registered(self) -> bool:
         """Whether an earlier try, whose reply was lost, has registered us."""
@@ -110,24 +121,15 @@ class Incarnation:
         """Whether it holds no task, and knows of none to come."""
         return not (self._held or self._unread or self._folder.stale)
 
-    def beat(self) -> float:
-        """Send a heartbeat if one is due; returns the monotonic second of the next.
-
-        It also renews the lease of the attempts: they may run for as long as we know that the
-        session lives.
-        """
-        now = time.monotonic()
-        timeout = self._session.timeout
-        if now >= self._next_beat and self._session.connected:
-            self._session.beat()
-            self._next_beat = now + timeout * BEAT
-        self._crew.lease(self._session.confirmed + timeout * FENCE)
-        return max(self._next_beat, now + 0.01)
-
     @property
     def silent(self) -> bool:
         """Whether ZooKeeper was not heard for so long that attempts must not run."""
-        return time.monotonic() > self._session.confirmed + self._session.timeout * FENCE
+        return self._heart.silent
+
+    @property
+    def next_look(self) -> float:
+        """The monotonic second at which it looks at everything again."""
+        return self._next_look
 
     def round(self) -> None:
         """Take in what was assigned or taken away, and commit what has ended.
@@ -137,6 +139,7 @@ class Incarnation:
         if self.silent:
             self._pause()
             return
+        self._look()
         try:
             if self._folder.stale:
                 self._list()
@@ -144,14 +147,45 @@ class Incarnation:
             self._read()
             self._return()
             self._collect()
-            if self._ended:
-                self._commit(self._settle(outcome) for outcome in list(self._ended.values()))
+            ended = self._some_ended()
+            if ended:
+                self._commit(self._settle(outcome) for outcome in ended)
+                if self._ended:
+                    self._session.wake.set()  # for the rest
         except ConnectionLost:
             self._folder.stale = True
             raise
 
+    def _look(self) -> None:
+        """From time to time believe nothing, not even that we are registered.
+
+        Somebody may have removed this worker, or its folder, and a folder that is not there has no
+        watch.
+        """
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_INTERVAL
+        if not self._is_registered():
+            raise SessionLost(f"worker {self.id} is registered no more")
+        self._quarantine.reconsider()
+        self._folder.stale = True
+
+    def _some_ended(self) -> list[Outcome]:
+        """Outcomes to be committed in this round."""
+        some: list[Outcome] = []
+        size = 0
+        for outcome in self._ended.values():
+            some.append(outcome)
+            size += len(outcome.result or b"")
+            if size >= COMMITTED_BYTES:
+                break
+        return some
+
     def _pause(self) -> None:
         """Stop every attempt until ZooKeeper is heard again; outcomes stay to be committed."""
+        if self._paused:
+            return
+        self._paused = True
         self._collect()
         over = self._ended.keys() | self._returning
         running = [held for task, held in self._held.items() if task not in over]
@@ -159,12 +193,17 @@ class Incarnation:
         self._postponed = [self._job(held) for held in running]
 
     def _resume(self) -> None:
+        self._paused = False
         postponed, self._postponed = self._postponed, []
         if postponed:
+            self._heart.renew()  # what starts under a lease that has ended is killed at once
             self._crew.start([job for job in postponed if job.task.id in self._held])
 
     def _list(self) -> None:
-        names = set(self._quarantine.sift(self._folder.path, self._folder.read() or []))
+        listed = self._folder.read()
+        if listed is None:
+            raise SessionLost(f"the folder of worker {self.id} was removed")
+        names = set(self._quarantine.sift(self._folder.path, listed))
         for gone in self._held.keys() - names:
             log.info("task %s was taken away", gone)
             self._drop(gone)

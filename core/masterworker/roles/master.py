@@ -123,7 +123,7 @@ class Master:
             seconds = None
         if session.lost:
             raise SessionLost(f"the session with {session.hosts} is over")
-        if seconds is not None and seconds > 0:
+        if seconds is not None and seconds > 0 and not self._stopping:
             self._wake.wait(seconds)
 
 

@@ -63,8 +63,7 @@ class Worker:
         check_name(self._settings.name, "worker's name")
         self._announcement = _announcement(executors, self._settings)
         self._wake = threading.Event()
-        self._stopping = False
-        self._cold = False
+        self._stops = 0
         self._crew = Crew(
             executors,
             self._announcement.process_slots,
@@ -74,21 +73,20 @@ class Worker:
         )
 
     def stop(self) -> None:
-        """Drain and return from run(); called again: at once. Safe in a signal handler."""
-        self._cold = self._stopping
-        self._stopping = True
+        """Drain and return from run(); called again: at once. From any thread."""
+        self._stops += 1
         self._wake.set()
 
     @property
     def stopped_cold(self) -> bool:
         """Whether stop() was called twice, so that nothing was handed back."""
-        return self._cold
+        return self._stops > 1
 
     def run(self) -> None:
         """Serve until stop(). Raises Unavailable if ZooKeeper cannot be reached at the start."""
         started = False
         try:
-            while not self._stopping:
+            while not self._stops:
                 session = Session(
                     self._hosts, timeout=self._settings.session_timeout, wake=self._wake
                 )
@@ -103,7 +101,6 @@ class Worker:
                         raise
                     log.warning("%s", error)
                 finally:
-                    self._crew.stop_all()
                     session.close()
         finally:
             self._crew.close()
@@ -113,50 +110,76 @@ class Worker:
         incarnation = Incarnation(
             session, self._crew, self._executors, self._settings.name, self._announcement
         )
-        registered = False
-        while not self._stopping:
+        try:
+            if not self._register(session, incarnation):
+                return
+            failpoint("worker.registered")
+            while not self._stops:
+                self._wake.clear()
+                self._round(session, incarnation)
+                self._rest(session, incarnation.next_look, stops=0)
+            if not self.stopped_cold:
+                self._drain(session, incarnation)
+        finally:
+            incarnation.end()
+
+    def _register(self, session: Session, incarnation: Incarnation) -> bool:
+        """Register, however often it takes; False if the worker is stopped over it."""
+        while not self._stops:
             self._wake.clear()
             try:
-                if not registered:
+                if session.connected or session.lost:
                     incarnation.register()
-                    registered = True
-                    failpoint("worker.registered")
-                self._round(session, incarnation)
+                    return True
             except ConnectionLost as error:
                 log.warning("%s", error)
-        if registered and not self._cold:
-            self._drain(session, incarnation)
+            if not session.connected:
+                self._rest(session, float("inf"), stops=0)
+        return False
 
-    def _round(self, session: Session, incarnation: Incarnation, due: float = float("inf")) -> None:
-        next_beat = incarnation.beat()
+    def _round(self, session: Session, incarnation: Incarnation) -> None:
         if session.lost:
             raise SessionLost(f"the session of worker {incarnation.id} is over")
-        if session.connected or incarnation.silent:
-            incarnation.round()
-        self._wake.wait(max(0.0, min(next_beat, due) - time.monotonic()))
+        try:
+            if session.connected or incarnation.silent:
+                incarnation.round()
+        except ConnectionLost as error:
+            log.warning("%s", error)
+
+    def _rest(self, session: Session, until: float, stops: int) -> None:
+        """Wait for something that wakes it, for a stop beyond `stops`, or until `until`.
+
+        The wake is cleared before the work, so that nothing that comes meanwhile is lost; a stop
+        that came between the last look and that is why it is looked for once more.
+        """
+        if self._stops <= stops and not session.lost:
+            self._wake.wait(min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))
 
     def _drain(self, session: Session, incarnation: Incarnation) -> None:
         """Hand back what has not begun, give the rest its time, and leave."""
         log.info("worker %s drains", incarnation.id)
         deadline = time.monotonic() + self._settings.grace
         begun = False
-        while not self._cold:
+        while not self.stopped_cold:
             self._wake.clear()
+            now = time.monotonic()
             try:
-                if not begun:
+                if session.connected and not begun:
                     incarnation.drain()
                     begun = True
-                due = deadline
-                if time.monotonic() >= deadline:
+                if session.connected and now >= deadline:
                     incarnation.hand_back_all()
-                    due += LEAVE_SECONDS
-                left = incarnation.idle and incarnation.leave()
-                if left or time.monotonic() >= deadline + LEAVE_SECONDS:
+                self._round(session, incarnation)
+                if session.connected and incarnation.idle and incarnation.leave():
                     log.info("worker %s has left", incarnation.id)
                     return
-                self._round(session, incarnation, due)
             except ConnectionLost as error:
                 log.warning("%s", error)
+            if now >= deadline + LEAVE_SECONDS:
+                log.warning("worker %s leaves tasks behind, to be recovered", incarnation.id)
+                return
+            due = deadline if now < deadline else deadline + LEAVE_SECONDS
+            self._rest(session, min(due, incarnation.next_look), stops=1)
 
 
 def _announcement(executors: Mapping[str, Executor], settings: WorkerSettings) -> WorkerRecord:

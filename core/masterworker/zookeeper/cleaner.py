@@ -91,9 +91,8 @@ class Cleaner:
             except BadRecord as error:
                 self._survey.quarantine.add(path, str(error))
                 continue
-            mark = (found.changed, found.children_changed)
             name = path.rpartition("/")[2]
-            yield Entry(name, found.version, found.children, mark, ledger)
+            yield Entry(name, found.version, found.children, _mark(found), ledger)
 
     def _remove(self, removal: Removal) -> None:
         entry = removal.entry
@@ -122,9 +121,16 @@ class Cleaner:
         )
 
     def _expire(self, path: str, entry: Entry) -> None:
-        """Remove a folder's statuses and book them, a bounded number in each `multi`."""
+        """Remove a folder's statuses and book them, a bounded number in each `multi`.
+
+        The names are listed only now: if the folder has changed since it was judged, one of them
+        may be new.
+        """
         ledger, version = entry.ledger, entry.version
         names = self._session.children(path).wait() or []
+        again = self._session.get(path)
+        if again is None or _mark(again) != entry.mark:
+            return
         numbers = [name for name in names if paths.is_number(name)]
         for start in range(0, len(numbers), REMOVED_TOGETHER):
             if ledger is None:
@@ -148,6 +154,11 @@ class Cleaner:
         elif refusal.code not in (Code.NO_NODE, Code.BAD_VERSION, Code.NODE_EXISTS, Code.NOT_EMPTY):
             log.warning("housekeeping: %s: %s", what, refusal)
         return refusal is None
+
+
+def _mark(znode: Znode) -> tuple[int, int]:
+    """What changes whenever a znode's data or its children do."""
+    return znode.changed, znode.children_changed
 
 
 def _ledger(znode: Znode) -> Ledger | None:

@@ -18,8 +18,11 @@ from .survey import Survey
 
 log = logging.getLogger(__name__)
 
-CHUNK: Final = 1_000
-"""Moves prepared at a time: what they need to read is in memory together."""
+SLICE: Final = 1_000
+"""Moves carried out together at the most."""
+
+SLICE_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of tasks in memory at which moves are carried out before more is read."""
 
 _EPOCH_GUARD: Final = 0
 _CREATE: Final = 0
@@ -49,9 +52,8 @@ class Mover:
         what is true now.
         """
         summary = Summary()
-        stream = iter(moves)
-        while chunk := list(islice(stream, CHUNK)):
-            report = batches.commit(self._session, self._groups(chunk))
+        for units in self._slices(moves):
+            report = batches.commit(self._session, self._groups(units))
             if any(refusal.index == _EPOCH_GUARD for _, refusal in report.blocked):
                 raise Fenced(f"epoch {self._fence.version} is over: another master took office")
             for move in report.done:
@@ -70,14 +72,28 @@ class Mover:
 
     # --- before ------------------------------------------------------------------------------
 
-    def _groups(self, moves: Sequence[Move]) -> Iterator[batches.Group[Move]]:
-        """The moves by the worker they go to: whoever is chosen must still be there."""
-        units: dict[str, list[batches.Unit[Move]]] = {}
-        for move, znode in self._with_data(moves):
-            unit = self._unit(move, znode)
-            if unit is not None:
-                units.setdefault(move.to_worker, []).append(unit)
-        for worker, group in units.items():
+    def _slices(self, moves: Iterable[Move]) -> Iterator[list[batches.Unit[Move]]]:
+        """The moves as units, in slices bounded in count and bytes."""
+        stream = iter(moves)
+        while some := list(islice(stream, SLICE)):
+            units: list[batches.Unit[Move]] = []
+            total = 0
+            for move, znode in self._with_data(some):
+                unit = self._unit(move, znode)
+                if unit is not None:
+                    units.append(unit)
+                    total += len(znode.data)
+                if total >= SLICE_BYTES:
+                    yield units
+                    units, total = [], 0
+            yield units
+
+    def _groups(self, units: Iterable[batches.Unit[Move]]) -> Iterator[batches.Group[Move]]:
+        """The units by the worker their tasks go to: whoever is chosen must still be there."""
+        groups: dict[str, list[batches.Unit[Move]]] = {}
+        for unit in units:
+            groups.setdefault(unit.about.to_worker, []).append(unit)
+        for worker, group in groups.items():
             guards = [self._fence, Check(paths.worker(worker))] if worker else [self._fence]
             yield batches.Group(guards, group)
 
@@ -127,17 +143,18 @@ class Mover:
     def _refused(self, move: Move, refusal: Refusal) -> None:
         """One move failed for itself alone.
 
-        Where the target is taken, the task would be in two places, and where something lies below
-        it, it cannot leave. Nobody but a stranger to the protocol can have brought that about: it
-        is set aside for `mwctl audit` to report.
+        Where a worker's folder takes no task, that is the worker's trouble, and the task waits for
+        another. Where the target is taken the task would be in two places, and where something lies
+        below it, it cannot leave: nobody but a stranger to the protocol can have brought that
+        about, and it is set aside for `mwctl audit` to report.
         """
+        what = f"it cannot {move.event} to {move.target}: {refusal}"
+        creating = refusal.index == _CREATE
+        if creating and move.to_worker and refusal.code != Code.NODE_EXISTS:
+            self._survey.shun(move.to_worker, what)
+            return
         self._survey.forget(move.task.id, move.worker)
-        if refusal.index == _CREATE and move.to_worker and refusal.code == Code.NO_NODE:
-            log.warning("worker %s has no folder under %s", move.to_worker, paths.ASSIGN)
-            self._survey.doubt()
-        elif refusal.index == _CREATE or refusal.code == Code.NOT_EMPTY:
-            self._survey.quarantine.add(
-                move.source, f"it cannot {move.event} to {move.target}: {refusal}"
-            )
+        if creating or refusal.code == Code.NOT_EMPTY:
+            self._survey.quarantine.add(move.source, what)
         elif refusal.code not in (Code.NO_NODE, Code.BAD_VERSION):
             log.warning("task %s cannot %s: %s", move.task.id, move.event, refusal)

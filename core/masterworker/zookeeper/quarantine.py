@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 STRANGE_NAME: Final = "its name is none of ours"
 
 MOST: Final = 1_000
-"""Names remembered in one folder; more are skipped all the same, and complained of again."""
+"""Znodes of one folder whose reasons are kept and logged; the others are set aside in silence."""
 
 
 class Quarantine:
@@ -24,15 +24,32 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._folders: dict[str, dict[str, str]] = {}
+        self._said: dict[str, str] = {}
 
     def add(self, path: str, why: str) -> None:
-        """Set one znode aside and say so, once."""
+        """Set one znode aside, and say so unless the same was said before."""
         folder, name = _split(path)
         names = self._folders.setdefault(folder, {})
-        if name not in names:
+        if name in names:
+            return
+        names[name] = why
+        if self._said.get(path) == why:
+            return
+        if len(self._said) < MOST:
+            self._said[path] = why
             log.warning("quarantined %.300r: %.300s", path, why)
-            if len(names) < MOST:
-                names[name] = why
+        elif len(self._said) == MOST:
+            self._said[""] = ""
+            log.warning("more znodes are quarantined than are logged: see `mwctl audit`")
+
+    def reconsider(self) -> None:
+        """Give what was set aside another chance: somebody may have repaired it.
+
+        Only where it is not too much to be read over and over.
+        """
+        for folder, names in list(self._folders.items()):
+            if len(names) <= MOST:
+                del self._folders[folder]
 
     def sift(self, folder: str, names: Iterable[str]) -> list[str]:
         """The names in a fresh listing of a folder that are to be dealt with.
@@ -44,6 +61,7 @@ class Quarantine:
         if aside:
             for gone in aside.keys() - set(names):
                 del aside[gone]
+                self._said.pop(f"{folder}/{gone}", None)
             names = [name for name in names if name not in aside]
         if paths.are_names(names):
             return names

@@ -53,6 +53,9 @@ DEFAULT_TIMEOUT: Final = 10.0
 CONNECT_TIMEOUT: Final = 6.0
 """Seconds to wait for the first connection: with a command's own start it stays below 10."""
 
+FIRST_READ: Final = 16
+"""Znodes in a multi-read while nothing is known of their sizes."""
+
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds to wait for kazoo to close a session; its stop() can hang after failed authentication."""
 
@@ -101,13 +104,24 @@ class Reply(Generic[T]):
 class Verdict:
     """The answer to a commit that is under way."""
 
-    def __init__(self, reply: Reply[list[Refusal]]) -> None:
+    def __init__(self, session: Session, reply: Reply[list[Refusal]]) -> None:
+        self._session = session
         self._reply = reply
 
     def wait(self) -> Refusal | None:
-        """None if all was carried out, else why nothing was. Raises what Reply.wait raises."""
+        """None if all was carried out, else why nothing was. Raises what Reply.wait raises.
+
+        A session that ends while its multi is being handled is told by a refusal.
+        """
         refusals = self._reply.wait()
-        return refusals[0] if refusals else None
+        if not refusals:
+            return None
+        if refusals[0].code == Code.SESSION_EXPIRED:
+            self._session.abandon("it expired during a multi")
+            raise SessionLost("the session expired during a multi")
+        if refusals[0].code == Code.SESSION_MOVED:
+            raise ConnectionLost("the session moved to another server during a multi")
+        return refusals[0]
 
 
 class Session:
@@ -124,7 +138,7 @@ class Session:
         self.wake = wake or threading.Event()
         self._lost = threading.Event()
         self._confirmed = time.monotonic()
-        self._read_count = 16
+        self._read_count = FIRST_READ
         try:
             self._kazoo = KazooClient(
                 hosts=hosts,
@@ -249,12 +263,21 @@ class Session:
 
         self._kazoo.sync_async("/").rawlink(answered)
 
+    def catch_up(self) -> None:
+        """Let the server asked catch up with its leader.
+
+        A new session may have come to one that lags behind what an earlier session of ours saw.
+        """
+        self._require()
+        reply: Reply[str] = Reply(self, self._kazoo.sync_async("/"), "a sync")
+        reply.wait()
+
     # --- requests ----------------------------------------------------------------------------
 
     def commit(self, operations: Sequence[Operation]) -> Verdict:
         """Carry out all operations or none."""
         what = f"a multi of {len(operations)} operations at {operations[0].path}"
-        return Verdict(self._send(Multi(operations, self._kazoo.chroot), what))
+        return Verdict(self, self._send(Multi(operations, self._kazoo.chroot), what))
 
     def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
         """The names of a znode's children; `watch` is called once when they next change."""
@@ -299,9 +322,11 @@ class Session:
         while start < len(names):
             part = names[start : start + self._read_count]
             start += len(part)
+            count, self._read_count = self._read_count, FIRST_READ  # if this breaks the connection
             answer = self._ask(part).wait() or []
+            self._read_count = count
             size = sum(len(znode.data) for znode in answer if isinstance(znode, Znode))
-            self._read_count = _next_count(len(part), size)
+            self._read_count = _next_count(count, len(part), size)
             yield from zip(part, answer, strict=True)
 
     def _ask(self, names: Sequence[str]) -> Reply[list[Found]]:
@@ -328,7 +353,7 @@ class Session:
         for path, found in zip(wanted, reply.wait() or [], strict=True):
             if found is None:
                 creation = self._send(Multi([Create(path)], ""), f"the creation of {path}")
-                refusal = Verdict(creation).wait()
+                refusal = Verdict(self, creation).wait()
                 if refusal is not None and refusal.code != Code.NODE_EXISTS:
                     raise _refused(refusal, path)
 
@@ -339,7 +364,10 @@ def _refused(refusal: Refusal, path: str) -> MasterworkerError:
     return MasterworkerError(f"ZooKeeper refused to create {path}: {refusal}")
 
 
-def _next_count(count: int, size: int) -> int:
-    """How many znodes to ask for next, when `count` of them had `size` bytes."""
-    fitting = limits.READ_BYTES * count // max(size, 1)
+def _next_count(count: int, read: int, size: int) -> int:
+    """How many znodes to ask for next, after a request for up to `count` brought `read` of them.
+
+    `size` is how many bytes those had.
+    """
+    fitting = limits.READ_BYTES * read // max(size, 1)
     return max(1, min(limits.READ_COUNT, 2 * count, fitting))

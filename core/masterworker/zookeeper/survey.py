@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from ..decisions.backlog import Backlog
@@ -85,10 +86,18 @@ class Survey:
         else:
             self.backlog.remove(task)
 
+    def shun(self, worker: str, why: str) -> None:
+        """Give this worker no more tasks: its folder cannot be written to."""
+        self.quarantine.add(paths.assignments(worker), why)
+        self._folders_listed(self._assignments.keys() - {worker})
+
     def doubt(self) -> None:
         """Believe nothing any more: the next refresh lists everything again."""
         for listing in (self._folders, self._registered, self._tasks, *self._assignments.values()):
             listing.stale = True
+        for announcement in self._announcements.values():
+            announcement.stale = True
+        self.quarantine.reconsider()
         self._list_tasks_from = 0.0
 
     def next_look(self) -> float | None:
@@ -122,7 +131,7 @@ class Survey:
             if task is not None:
                 self.assigned[path.split("/")[2]][task.id] = task
 
-    def _folders_listed(self, names: set[str]) -> None:
+    def _folders_listed(self, names: AbstractSet[str]) -> None:
         for gone in self._assignments.keys() - names:
             del self._assignments[gone], self.assigned[gone]
         for new in names - self._assignments.keys():
