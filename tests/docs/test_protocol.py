@@ -9,7 +9,7 @@ import pytest
 
 from masterworker.decisions import backlog
 from masterworker.decisions.life import TRANSITIONS
-from masterworker.roles import courier, incarnation
+from masterworker.roles import courier, heart
 from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
@@ -44,8 +44,8 @@ SENTENCES = [
     f"Up to {limits.CLIENT_WINDOW} batches are under way",
     f"adds {limits.CLIENT_WINDOW + 1}: more than the chain is long",
     f"believed only if it shows in {auditor.READINGS} readings",
-    f"a heartbeat every T/{round(1 / incarnation.BEAT)}",
-    f"At c + T/{round(1 / incarnation.FENCE)} it stops",
+    f"a heartbeat every T/{round(1 / heart.BEAT)}",
+    f"At c + T/{round(1 / heart.FENCE)} it stops",
     f"at everything every {MasterSettings().look_interval:g} s",
     f"at everything every {courier.LOOK_INTERVAL:g} s",
     f"at most {backlog.WINDOW:,} of them",
@@ -101,8 +101,8 @@ def test_numbers_are_those_of_the_code(sentence: str) -> None:
 
 def test_the_fence_holds_in_the_worst_case() -> None:
     """The page's sum is right: attempts stop before a session can end, at any timeout."""
-    earliest_end = 1 - incarnation.BEAT - 1 / 4  # of the timeout, of which a tick is half at most
+    earliest_end = 1 - heart.BEAT - 1 / 4  # of the timeout, of which a tick is half at most
     assert f"{earliest_end:.2f} T" in PAGE
-    assert earliest_end > incarnation.FENCE
+    assert earliest_end > heart.FENCE
     timeout, tick = 10, 2
-    assert f"c + {timeout * (1 - incarnation.BEAT) - tick / 2:.1f} s" in TEXT
+    assert f"c + {timeout * (1 - heart.BEAT) - tick / 2:.1f} s" in TEXT
