@@ -42,8 +42,13 @@ class Tree:
     created: list[str] = field(default_factory=list)
     network: deque[Request] = field(default_factory=deque)
     held: bool = False
+    lagging: int = 0
+    """How many reads still come to a server that does not know of anything yet."""
 
     def get(self, path: str) -> Znode | None:
+        if self.lagging:
+            self.lagging -= 1
+            return None
         found = self.znodes.get(path)
         return None if found is None else Znode(found[0], found[1], 0, 0, 0, 0, 0)
 
@@ -219,6 +224,22 @@ def test_batches_unknown_when_the_books_were_closed_are_given_up() -> None:
     with pytest.raises(Unavailable, match="not known"):
         future.result(timeout=0)
     assert len([path for path in tree.created if path.startswith(paths.TASKS)]) == 1
+
+
+def test_a_server_that_lags_behind_closes_no_books() -> None:
+    """That the folder is not to be seen there proves nothing: only making it does."""
+    tree = Tree()
+    account = new_account(tree)
+    tree.held = True
+    (future,) = submit(account, 1)
+    account._send(cast("Session", tree))
+    tree.break_connection()
+    tree.deliver()
+    account.doubt()
+    tree.lagging = 1
+    finish(account, tree)
+    assert not future.done()
+    check_books(account, tree, submitted=1)
 
 
 @given(

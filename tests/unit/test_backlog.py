@@ -139,3 +139,22 @@ class BacklogMachine(RuleBasedStateMachine):
 
 
 TestBacklogMachine = BacklogMachine.TestCase
+
+
+def test_a_queue_that_nobody_serves_does_not_keep_others_from_being_read() -> None:
+    """Tasks beyond a queue's window are parked unread, and come back when it has room."""
+    backlog = Backlog(window=10, queue_window=3)
+    stuck = [f"{'a' * 16}-{number}" for number in range(1, 9)]
+    other = f"{'b' * 16}-1"
+    backlog.listed([*stuck, other])
+    for name in backlog.next_unread(100):
+        backlog.add(Task(name, "echo" if name == other else "nobody"))
+    assert {key: len(list(tasks)) for key, tasks in backlog.queues.items()} == {
+        ("echo", False): 1,
+        ("nobody", False): 3,
+    }
+    backlog.listed([*stuck, other])
+    assert backlog.next_unread(100) == []
+    backlog.remove(stuck[0])
+    backlog.listed([*stuck[1:], other])
+    assert set(backlog.next_unread(100)) == set(stuck[3:])

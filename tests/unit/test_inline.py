@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -180,3 +181,28 @@ def test_nothing_starts_after_close() -> None:
 
 def ids(*jobs: Job) -> set[str]:
     return {one.task.id for one in jobs}
+
+
+def test_nothing_begins_after_the_lease() -> None:
+    """Queued attempts wait while the lease has ended, and begin when it is renewed."""
+    with running(echo=echo) as (runner, outcomes):
+        runner.extend(time.monotonic() - 1)
+        waiting = job("echo", "1")
+        runner.start([waiting])
+        assert runner.running() == set()
+        runner.extend(time.monotonic() + 60)
+        assert outcomes.of(waiting).result == b"1"
+
+
+def test_what_is_queued_behind_the_end_of_the_lease_does_not_begin() -> None:
+    """An attempt that has begun goes on; the one behind it stays in the queue."""
+    gate = Gate()
+    with running(gate=gate, echo=echo) as (runner, outcomes):
+        first, second = job("gate", "1"), job("echo", "2")
+        runner.start([first, second])
+        assert gate.entered.wait(10)
+        runner.extend(time.monotonic() - 1)
+        gate.open.set()
+        outcomes.of(first)
+        assert runner.held() == {second.task.id}
+        assert runner.withdraw() == [second.task.id]

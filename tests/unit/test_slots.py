@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from masterworker import BadConfiguration
+from masterworker.execution import slots
 from masterworker.execution.attempts import Outcome
 from masterworker.execution.guardian import Guardian
 from masterworker.execution.plugins import Plugins
@@ -346,3 +347,21 @@ def pids(file: Path) -> set[int]:
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_machine_without_room_for_processes_fails_no_task(
+    start: Start, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt counts as interrupted, to be made again, and only after a while."""
+
+    def no_room(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(slots, "ChildProcess", no_room)
+    monkeypatch.setattr(slots, "BACK_OFF", 0.05)
+    runner = start()
+    wanted = job("echo")
+    runner.start([wanted])
+    outcome = outcomes.of(wanted)
+    assert outcome.interrupted
+    assert outcome.reason is None

@@ -105,19 +105,21 @@ class InlineRunner:
                     if not self._ready:
                         deliver_at = now + BATCH_SECONDS
                     self._ready[job.task.id] = outcome
-                if len(self._ready) >= BATCH_COUNT or now >= deliver_at or not self._queue:
+                if len(self._ready) >= BATCH_COUNT or now >= deliver_at:
                     self._deliver()
 
     def _next(self) -> Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (self._queue and self._may_begin()))
+            if not self._may_begin():
+                self._deliver()  # there may be no next attempt for long
+            self._changed.wait_for(lambda: self._closed or self._may_begin())
             if self._closed:
                 return None
             self._running, job = self._queue.popitem(last=False)
             return job
 
     def _may_begin(self) -> bool:
-        return time.monotonic() < self._until
+        return bool(self._queue) and time.monotonic() < self._until
 
     def _deliver(self) -> None:
         if self._ready:

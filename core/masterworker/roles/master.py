@@ -159,15 +159,20 @@ class _Term:
         while not master.stopping:
             master._wake.clear()
             try:
-                self._round()
-                pause = self._until_next()
+                overtaken = self._round()
+                pause = 0.0 if overtaken else self._until_next()
             except ConnectionLost as error:
                 log.warning("%s", error)
                 self._survey.doubt()
                 pause = None
             master.pause(self._session, pause)
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
+        """Read, plan and carry out; whether the plan was overtaken and another is needed at once.
+
+        Each move that is refused takes something out of the next plan, so that comes to an end.
+        """
+        overtaken = False
         if self._election.office_changed and self._election.run() != self._epoch:
             raise Fenced(f"epoch {self._epoch} is over: the office changed hands")
         now = time.monotonic()
@@ -182,11 +187,13 @@ class _Term:
             summary = self._mover.carry_out(moves)
             failpoint("master.after-moves")
             log.debug("carried out %s", summary)
+            overtaken = summary.overtaken > 0
         self._cleaner.mend_folders()
         if now >= self._next_sweep:
             self._cleaner.sweep()
             failpoint("master.swept")
             self._next_sweep = time.monotonic() + self._sweep_interval
+        return overtaken
 
     def _until_next(self) -> float:
         """Seconds until something is due even if no watch fires."""

@@ -1,0 +1,101 @@
+"""What somebody breaks in the tree under a running cluster, and how the cluster goes on."""
+
+from __future__ import annotations
+
+import pytest
+from kazoo.client import KazooClient
+from kazoo.security import OPEN_ACL_UNSAFE, make_acl
+
+from masterworker.roles import incarnation
+from masterworker.words import records
+from masterworker.words.model import Task, Worker
+from masterworker.zookeeper.session import Session
+from tests.faults.expire import expire
+from tests.integration.running import ECHO, audit, client, cluster, credentials, session, tree
+from tests.waiting import eventually
+
+READ_ONLY = [make_acl("world", "anyone", read=True)]
+
+
+def the_worker(kazoo: KazooClient) -> str:
+    """The id of the only worker."""
+    return str(eventually(lambda: kazoo.get_children("/workers"), what="a worker")[0])
+
+
+def test_worker_whose_folder_was_removed_begins_anew(hosts: str) -> None:
+    """It registers under another id at once, and gets tasks again."""
+    with tree(hosts) as kazoo, cluster(hosts), client(hosts) as submitter:
+        before = the_worker(kazoo)
+        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
+        kazoo.delete(f"/assign/{before}")
+        eventually(lambda: kazoo.get_children("/workers") not in ([], [before]), what="a new one")
+        assert submitter.submit(b"y", executor="echo").result(20) == b"y"
+
+
+def test_worker_that_was_unregistered_begins_anew(
+    hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells it; it finds out when it looks at everything, and registers again."""
+    monkeypatch.setattr(incarnation, "LOOK_INTERVAL", 0.2)
+    with tree(hosts) as kazoo, cluster(hosts), client(hosts) as submitter:
+        before = the_worker(kazoo)
+        kazoo.delete(f"/workers/{before}")
+        eventually(lambda: kazoo.get_children("/workers") not in ([], [before]), what="a new one")
+        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
+
+
+def test_folder_that_takes_no_task_costs_no_task(hosts: str) -> None:
+    """The tasks chosen for a worker whose folder is closed go to another, none is set aside."""
+    bad = Worker({"echo": True}, 9_000, 0)
+    with tree(hosts) as kazoo:
+        kazoo.create("/assign/bad", acl=READ_ONLY)
+        kazoo.create("/workers/bad", records.encode_worker(bad), ephemeral=True)
+        with cluster(hosts, ECHO, look_interval=0.3), client(hosts) as submitter:
+            assert list(submitter.map("echo", [b"x"] * 50, timeout=20)) == [b"x"] * 50
+            assert kazoo.get_children("/tasks") == []
+
+
+def test_repaired_task_is_assigned_without_a_restart(hosts: str) -> None:
+    """Once its access list is mended, the primary finds it by itself."""
+    task = Task("0" * 16 + "-1", "echo")
+    with tree(hosts) as kazoo:
+        kazoo.create("/status/" + "0" * 16)
+        path = f"/tasks/{task.id}"
+        kazoo.create(
+            path, records.encode_task(task, b"x"), acl=[make_acl("world", "anyone", admin=True)]
+        )
+        with cluster(hosts, ECHO, look_interval=0.2):
+            eventually(lambda: audit(hosts).quarantined == 1, what="it is set aside")
+            kazoo.set_acls(path, OPEN_ACL_UNSAFE)
+            eventually(lambda: not kazoo.exists(path), what="it is assigned")
+
+
+def test_session_that_expires_does_not_end_a_client_at_work(hosts: str) -> None:
+    """An expiry in the middle of a stream of submissions costs none of them."""
+    with cluster(hosts), client(hosts) as submitter:
+        futures = submitter.submit_many([b"x"] * 3_000, executor="echo")
+        expire(hosts.partition("/")[0], *credentials(submitter))
+        futures += submitter.submit_many([b"y"] * 1_000, executor="echo")
+        assert [future.result(30) for future in futures] == [b"x"] * 3_000 + [b"y"] * 1_000
+    assert audit(hosts).ok
+
+
+def test_reads_of_large_znodes_stay_bounded(hosts: str) -> None:
+    """After many small znodes, a stretch of large ones is read in ever smaller requests."""
+    with tree(hosts) as kazoo, session(hosts) as ours:
+        names = []
+        for number in range(60):
+            names.append(f"/tasks/small-{number}")
+            kazoo.create(names[-1], b"x")
+        for number in range(12):
+            names.append(f"/tasks/t-{number}")
+            kazoo.create(names[-1], b"x" * 900_000)
+        assert len(list(ours.read_each(names))) == len(names)
+        assert _count(ours) <= 10  # 4 MiB of what the last request brought: half of it was small
+        assert len(list(ours.read_each(names[:60]))) == 60
+        assert _count(ours) > 60
+
+
+def _count(session: Session) -> int:
+    """How many znodes it would ask for next."""
+    return session._read_count
