@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .words.errors import (
     BadConfiguration,
+    BadName,
     ClientClosed,
     MasterworkerError,
     NotFound,
@@ -32,6 +33,7 @@ __version__: Final = "0.1.0"
 __all__ = [
     "Attempt",
     "BadConfiguration",
+    "BadName",
     "Client",
     "ClientClosed",
     "MasterworkerError",

@@ -119,6 +119,29 @@ def test_interrupt_gives_130_and_says_how_to_go_on(cluster: Cluster) -> None:
         assert b"mwctl tasks result" in waiting.stderr.read()
 
 
+def test_result_that_cannot_be_written_is_kept(cluster: Cluster, tmp_path: Path) -> None:
+    """A full disk costs an error and an exit code, not the result, nor those of other tasks."""
+    (tmp_path / "payload").write_bytes(b"precious")
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            masterworker_command(
+                "submit",
+                "--executor=echo",
+                "--wait",
+                f"--payload={tmp_path / 'payload'}",
+                f"--hosts={cluster.hosts}",
+            ),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert ended.returncode == 1
+    task = ended.stderr.rpartition("mwctl tasks result ")[2].strip()
+    assert cluster.mwctl("tasks", "result", task).out == b"precious"
+
+
 def test_unoffered_executor_is_accepted_with_a_warning(cluster: Cluster) -> None:
     """The task waits for a worker that may come; stderr says so, stdout has the id."""
     ended = cluster.mwctl("submit", "--payload", "-", "--executor", "nobodys")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,8 @@ from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
 from tests.integration.running import (
     Tally,
+    audit,
+    books,
     client,
     client_of,
     cluster,
@@ -265,6 +268,36 @@ def test_status_outlives_a_client_killed(hosts: str, killed: str) -> None:
                 assert process.wait(20) == -signal.SIGKILL
                 eventually(lambda: view.task(task).state is State.DONE, what="the task is done")
         assert [view.result(task), view.result(task)] == [b"kept", b"kept"]
+
+
+def test_result_is_kept_until_it_is_acknowledged(hosts: str) -> None:
+    """With `acknowledge`, a status stays when its result was handed over, and goes when told."""
+    with cluster(hosts), tree(hosts) as kazoo, Client(hosts, acknowledge=True) as submitter:
+        first, second = submitter.submit_many(numbers(2), executor="echo")
+        assert [first.result(20), second.result(20)] == numbers(2)
+        folder = f"/status/{client_of(first.task_id)}"
+        assert sorted(kazoo.get_children(folder)) == ["1", "2"]
+        submitter.acknowledge(first)
+        eventually(lambda: kazoo.get_children(folder) == ["2"], what="one status is left")
+        assert books(kazoo, client_of(first.task_id)).taken == 1
+        assert audit(hosts).ok
+        waiting = submitter.submit(b"x", executor="nobodys")
+        with pytest.raises(ValueError, match="no result yet"):
+            submitter.acknowledge(waiting)
+
+
+@pytest.mark.parametrize("payloads", [b"bytes", "text", [b"good", "text"], [3], [None]])
+def test_what_is_no_payload_is_refused_before_anything_is_submitted(
+    hosts: str, payloads: Any
+) -> None:
+    """A number is no payload, nor is text; good ones beside it are not submitted either."""
+    with tree(hosts) as kazoo, client(hosts) as submitter:
+        with pytest.raises(TypeError):
+            submitter.submit_many(payloads, executor="echo")
+        with pytest.raises(PayloadTooLarge):
+            submitter.submit_many([b"x"] * 3_000 + [b"x" * (MAX_PAYLOAD + 1)], executor="echo")
+        submitter.flush(10)
+        assert kazoo.get_children("/tasks") == []
 
 
 # --- bounds --------------------------------------------------------------------------------------

@@ -80,7 +80,9 @@ def _show_audit(document: dict[str, Any]) -> None:
     numbers = {key: value for key, value in document.items() if key not in ("ok", "findings")}
     width = max(map(len, numbers)) + 2
     _show(*(f"{key.replace('_', ' '):<{width}}{value:>12,}" for key, value in numbers.items()))
-    _show("", "The books balance." if document["ok"] else "The books do not balance:")
+    balanced = not document["lost"] and not document["recorded_twice"]
+    verdict = "The books balance" if balanced else "The books do not balance"
+    _show("", f"{verdict}." if document["ok"] else f"{verdict}; what was found:")
     _show(*(f"  {finding}" for finding in document["findings"]))
 
 

@@ -38,15 +38,23 @@ class OutputPath(click.Path):
 
 
 def write_bytes(data: bytes, file: Path | None) -> None:
-    """Write exactly these bytes to a file, or to stdout if it is None."""
+    """Write exactly these bytes to a file, or to stdout if it is None.
+
+    A file is there whole or not at all. Raises OSError.
+    """
     if file is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-        return
-    try:
+    elif file.exists() and not file.is_file():  # a device or a pipe
         file.write_bytes(data)
-    except OSError as error:
-        raise click.FileError(str(file), error.strerror) from error
+    else:
+        part = file.with_name(f".{file.name}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(file)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: str) -> None:

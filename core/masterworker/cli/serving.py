@@ -103,7 +103,7 @@ def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: fl
     examples=[
         "mwctl worker",
         "mwctl worker --executor echo --executor command --slots 4",
-        "mwctl worker --executor thumbnails --config /etc/masterworker.toml --grace 120",
+        "mwctl worker --executor thumbnail --config /etc/masterworker.toml --grace 120",
         "MWCTL_EXECUTOR='echo read' mwctl worker --hosts zk1:2181/production",
     ],
 )

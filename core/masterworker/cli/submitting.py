@@ -43,7 +43,7 @@ def _read_options(
     examples=[
         "mwctl submit --payload greeting.txt",
         "echo hello | mwctl submit --payload - --executor echo --wait",
-        "mwctl submit --payload photo.jpg --executor thumbnails --option size=128 \\",
+        "mwctl submit --payload photo.jpg --executor thumbnail --option size=128 \\",
         "    --wait --output thumbnail.png --timeout 60",
         "mwctl submit --payload a.csv --payload b.csv --attempts 3 -o jsonl",
     ],
@@ -114,8 +114,9 @@ def submit(
     Exits with 3 if a task failed, after all other results are written; with 124 if
     --timeout ran out: the tasks go on, and `mwctl tasks result ID` gives their results later.
     """
-    if output and not wait:
-        raise click.UsageError("--output is for results: it needs --wait", ctx)
+    for name, given in (("--output", output), ("--timeout", timeout)):
+        if given is not None and not wait:
+            raise click.UsageError(f"{name} is for results: it needs --wait", ctx)
     payloads = _read_payloads(ctx, files)
     if output and len(files) > 1:
         _make_folder(ctx, output)
@@ -125,14 +126,14 @@ def submit(
         _print_ids(futures, files, form)
         look_for_workers()
         return
-    with Client(hosts) as client:
+    with Client(hosts, acknowledge=True) as client:
         futures = client.submit_many(
             payloads, executor=executor, attempts=attempts, options=options
         )
         client.flush(ACCEPTED_WITHIN)
         if output:
             _print_ids(futures, files, form)
-        code = Wait(futures, output, timeout).run(look_for_workers)
+        code = Wait(client, futures, output, timeout).run(look_for_workers)
     ctx.exit(code)
 
 

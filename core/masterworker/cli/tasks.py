@@ -154,4 +154,9 @@ def result(task: str, hosts: str, output: Path | None) -> None:
     """
     with reading(hosts) as session:
         data = Inspection(session).result(task)
-    write_bytes(data, output)
+    try:
+        write_bytes(data, output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write the result: {error}") from error

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import click
 
+from ..roles.client import Client
 from ..roles.future import TaskFuture
 from ..words.errors import MasterworkerError
 from .output import complain, say, write_bytes
@@ -32,19 +33,28 @@ TIMED_OUT: Final = 124
 class Wait:
     """Waiting for results and writing them, in the order of the payloads.
 
-    Every result that arrives is written, whatever becomes of the others. `timeout` is in seconds,
+    Every result that arrives is written, whatever becomes of the others, and acknowledged only
+    then: one that could not be written can be had by `mwctl tasks result`. `timeout` is in seconds,
     for all of them together.
     """
 
     def __init__(
-        self, futures: Sequence[TaskFuture], output: Path | None, timeout: float | None
+        self,
+        client: Client,
+        futures: Sequence[TaskFuture],
+        output: Path | None,
+        timeout: float | None,
     ) -> None:
+        self._client = client
         self._futures = futures
         self._output = output
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._failures: list[MasterworkerError] = []
+        self._unwritten: list[TaskFuture] = []
         self._unfinished: list[TaskFuture] = []
+        self._begun = 0
+        """How many futures were dealt with."""
 
     def run(self, on_silence: Callable[[], None]) -> int:
         """Wait, write, and return the exit code; what went wrong is said on stderr.
@@ -59,18 +69,20 @@ class Wait:
                 for future in futures:
                     self._finish(future)
         except KeyboardInterrupt:
-            _say_they_go_on([future for future in self._futures if not future.done()])
+            _say_where(self._futures[self._begun :])
             raise
         for error in self._failures:
             complain(str(error))
+        _say_where(self._unwritten)
         if self._unfinished:
             complain(
                 f"no result within {self._timeout:g} s of {len(self._unfinished)} of "
                 f"{len(self._futures)} tasks"
             )
-            _say_they_go_on(self._unfinished)
+            _say_where(self._unfinished)
             return TIMED_OUT
-        return max((error.exit_code for error in self._failures), default=0)
+        codes = [error.exit_code for error in self._failures] + [1 for _ in self._unwritten]
+        return max(codes, default=0)
 
     def _shown(self) -> AbstractContextManager[Iterable[TaskFuture]]:
         """The futures, with a progress bar if it has a place where it does no harm."""
@@ -86,8 +98,21 @@ class Wait:
             self._unfinished.append(future)
         except MasterworkerError as error:
             self._failures.append(error)
+            self._client.acknowledge(future)
         else:
+            self._write(future, result)
+        self._begun += 1
+
+    def _write(self, future: TaskFuture, result: bytes) -> None:
+        try:
             write_bytes(result, self._place(future))
+        except BrokenPipeError:
+            raise
+        except (OSError, click.FileError) as error:
+            complain(f"cannot write the result of task {future.task_id}: {error}")
+            self._unwritten.append(future)
+        else:
+            self._client.acknowledge(future)
 
     def _place(self, future: TaskFuture) -> Path | None:
         if self._output is not None and self._output.is_dir():
@@ -100,8 +125,10 @@ class Wait:
         return max(0.0, self._deadline - time.monotonic())
 
 
-def _say_they_go_on(futures: Sequence[TaskFuture]) -> None:
+def _say_where(futures: Sequence[TaskFuture]) -> None:
+    """How to get at results that were not written."""
     for future in futures[:LISTED]:
-        say(f"the task still runs; later: mwctl tasks result {future.task_id}")
+        what = "its result is kept" if future.done() else "the task still runs"
+        say(f"{what}: mwctl tasks result {future.task_id}")
     if len(futures) > LISTED:
-        say(f"and {len(futures) - LISTED:,} more tasks still run")
+        say(f"and {len(futures) - LISTED:,} more")

@@ -66,6 +66,11 @@ def configure(
     """
     where = f" of {file}" if file else ""
     for name in sorted(raw.keys() - executors.keys()):
+        dotted = [executor for executor in executors if executor.startswith(f"{name}.")]
+        if dotted:  # in TOML a dot in a table's name makes a table within a table
+            raise BadConfiguration(
+                f'[executors.{dotted[0]}]{where}: quote a name with dots: [executors."{dotted[0]}"]'
+            )
         logger.warning(
             "[executors.%s]%s is not used: this worker runs %s",
             name,

@@ -255,8 +255,17 @@ def _register(name: str, module: object) -> tuple[Executor, ...]:
     return tuple(executors.values())
 
 
+_SETTINGS = {"inline", "time_limit", "attempts", "config"}
+
+
 def _bound(plugin: str, executors: dict[str, Executor]) -> Register:
     def register(name: str, run: Run, **settings: Any) -> None:
+        unknown = sorted(settings.keys() - _SETTINGS)
+        if unknown:
+            raise BadConfiguration(
+                f"executor {name!r}: register() knows no {unknown[0]!r} in this version of "
+                f"masterworker, only {', '.join(sorted(_SETTINGS))}"
+            )
         executor = Executor(name, run, **settings, plugin=plugin)
         if name in executors:
             raise BadConfiguration(f"executor {name!r} is registered twice by one plugin")

@@ -38,8 +38,10 @@ MAP_WINDOW: Final = 2_000
 class Client:
     """A client of the cluster at `hosts` (`host:port[,host:port...][/chroot]`). Thread-safe.
 
-    `session_timeout` and `connect_timeout` are seconds. Raises Unavailable if no ZooKeeper answers
-    within `connect_timeout`. Close it, or use it in a `with` statement.
+    `session_timeout` and `connect_timeout` are seconds. A task's status is deleted as soon as its
+    future has the result; with `acknowledge`, only when `acknowledge` is called with the future, so
+    that a result cannot be lost between its arrival and its use. Raises Unavailable if no ZooKeeper
+    answers within `connect_timeout`. Close it, or use it in a `with` statement.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Client:
         *,
         session_timeout: float = DEFAULT_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
+        acknowledge: bool = False,
     ) -> None:
-        self._courier = Courier(hosts, session_timeout)
+        self._courier = Courier(hosts, session_timeout, keep=acknowledge)
         self._lock = threading.Lock()
         self._submitted = 0
         self._courier.start(connect_timeout)
@@ -80,15 +83,19 @@ class Client:
         attempts: int | None = None,
         options: Mapping[str, str] | None = None,
     ) -> list[TaskFuture]:
-        """Submit a task for each payload; see `submit`."""
+        """Submit a task for each payload; see `submit`.
+
+        If one of them is refused, none is submitted.
+        """
+        checked = _checked(payloads)
         paths.check_executor(executor)
         records.check_options(options or {})
         if attempts is not None and not 1 <= attempts <= limits.MAX_ATTEMPTS:
             raise Refused(f"attempts={attempts}: a task can have 1 to {limits.MAX_ATTEMPTS}")
         futures: list[TaskFuture] = []
         prepared: list[Submission] = []
-        for payload in payloads:
-            prepared.append(self._prepare(bytes(payload), executor, attempts, options or {}))
+        for payload in checked:
+            prepared.append(self._prepare(payload, executor, attempts, options or {}))
             futures.append(prepared[-1].future)
             if len(prepared) >= POSTED_TOGETHER:
                 self._post(prepared)
@@ -106,10 +113,16 @@ class Client:
     ) -> Iterator[bytes]:
         """Yield the result of each payload, in order, with at most `window` submitted ahead.
 
-        Raises what the first task without a result raises; TimeoutError if a result is not there
-        `timeout` seconds after the call.
+        Tasks are submitted as the results are asked for, the first `window` with the first. Raises
+        what the first task without a result raises; TimeoutError if a result is not there `timeout`
+        seconds after the call.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        return self._map(executor, payloads, deadline, window)
+
+    def _map(
+        self, executor: str, payloads: Iterable[bytes], deadline: float | None, window: int
+    ) -> Iterator[bytes]:
         ahead: deque[TaskFuture] = deque()
         for payload in payloads:
             ahead.append(self.submit(payload, executor=executor))
@@ -117,6 +130,16 @@ class Client:
                 yield ahead.popleft().result(_left(deadline))
         while ahead:
             yield ahead.popleft().result(_left(deadline))
+
+    def acknowledge(self, *futures: TaskFuture) -> None:
+        """Let go of the statuses of these futures, which are done; for `Client(acknowledge=True)`.
+
+        Raises ValueError for one that is not done.
+        """
+        for future in futures:
+            if not future.done():
+                raise ValueError(f"task {future.task_id} has no result yet to be acknowledged")
+        self._courier.acknowledge([paths.split_task(future.task_id)[1] for future in futures])
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything submitted so far is accepted, `timeout` seconds at the most.
@@ -162,6 +185,19 @@ class Client:
     def _post(self, submissions: list[Submission]) -> None:
         self._courier.wait_until_unsent(UNSENT_BYTES, None)
         self._courier.post(submissions)
+
+
+def _checked(payloads: Iterable[bytes]) -> list[bytes]:
+    """The payloads as bytes. Raises TypeError and PayloadTooLarge before any is submitted."""
+    if isinstance(payloads, bytes | bytearray | memoryview | str):
+        raise TypeError("submit_many takes several payloads, not one: put it into a list")
+    checked = []
+    for payload in payloads:
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            raise TypeError(f"a payload is bytes, not {type(payload).__name__}: encode it")
+        checked.append(bytes(payload))
+        records.check_payload(checked[-1], f"payload {len(checked)}")
+    return checked
 
 
 def _left(deadline: float | None) -> float | None:

@@ -42,11 +42,14 @@ LOOK_INTERVAL: Final = 30.0
 class Courier:
     """One thread, one account, one session after the other.
 
+    A status is deleted once its result was handed over, or, with `keep`, once it was acknowledged.
     `unsent` is how many bytes of submissions were not accepted yet; `progress` is notified when
     that changes and when the courier ends.
     """
 
-    def __init__(self, hosts: str, session_timeout: float) -> None:
+    def __init__(self, hosts: str, session_timeout: float, *, keep: bool = False) -> None:
+        self._keep = keep
+        self._acknowledged: deque[int] = deque()
         self.account = Account(self._settled)
         self.progress = threading.Condition()
         self.unsent = 0
@@ -80,6 +83,11 @@ class Courier:
                 raise self._failure
             self.unsent += sum(size(submission.create) for submission in submissions)
             self._inbox.extend(submissions)
+        self._wake.set()
+
+    def acknowledge(self, numbers: Iterable[int]) -> None:
+        """These results are safe with whoever asked for them: their statuses may go."""
+        self._acknowledged.extend(numbers)
         self._wake.set()
 
     def wait_until_unsent(self, most: int, timeout: float | None) -> bool:
@@ -135,7 +143,7 @@ class Courier:
 
     def _done(self) -> bool:
         return self._failure is not None or (
-            self._closing and not self._inbox and not self.account.busy
+            self._closing and not self._inbox and not self._acknowledged and not self.account.busy
         )
 
     def _connect(self) -> Session | None:
@@ -181,6 +189,8 @@ class Courier:
             submission = self._inbox.popleft()
             self._waiting[submission.number] = submission.future
             self.account.submissions.append(submission)
+        while self._acknowledged:
+            self.account.taken.append(self._acknowledged.popleft())
         self.account.pump(session)
         if folder.stale and self._waiting:
             self._collect(session, folder)
@@ -203,7 +213,8 @@ class Courier:
 
     def _rest(self, session: Session, folder: Listing) -> None:
         """Wait until there is something to do."""
-        at_work = self._inbox or self.account.busy or (folder.stale and self._waiting)
+        waiting = self._inbox or self._acknowledged
+        at_work = waiting or self.account.busy or (folder.stale and self._waiting)
         if self._done() or (at_work and session.connected):
             return
         self._wake.wait(max(0.0, self._next_look - time.monotonic()))
@@ -220,7 +231,7 @@ class Courier:
             if isinstance(found, Unreadable):
                 future.fail(NotAuthorized(f"{path} cannot be read: check its ACL"))
                 continue
-            if future.settle(found.data):
+            if future.settle(found.data) and not self._keep:
                 self.account.taken.append(number)
 
     def _settled(self, submissions: list[Submission]) -> None:

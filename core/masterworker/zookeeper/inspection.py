@@ -15,6 +15,7 @@ from ..words import book, paths, records
 from ..words.errors import BadRecord, NotFound, TaskFailed
 from ..words.model import Attempt, Master, State, Status, Task, Worker, WorkerState
 from .operations import Found, Unreadable, Znode
+from .quarantine import task_at
 from .reader import Reader, decode, last
 from .session import Session
 
@@ -169,15 +170,15 @@ class Inspection:
         state, worker, found = self._find(task)
         if state is not State.DONE:
             try:
-                known = book.task_in(task, found.data)
+                known = task_at(paths.task(task), found)
             except BadRecord as error:
                 return TaskView(task, state, "", worker, (), f"it is quarantined: {error}", 0.0)
-            why = self._why_pending(known) if state is State.PENDING else f"worker {worker} has it"
+            why = self._why_pending(known) if state is State.PENDING else self._why_there(worker)
             return TaskView(
                 task, state, known.executor, worker, known.history, why, known.submitted
             )
         try:
-            status = _status(found.data)
+            status = _status(task, found.data)
         except BadRecord as error:
             return TaskView(task, state, "", "", (), f"its status is quarantined: {error}", 0.0)
         return TaskView(
@@ -198,7 +199,7 @@ class Inspection:
         if state is not State.DONE:
             where = f"assigned to worker {worker}" if worker else "pending"
             raise NotFound(f"task {task} has no result yet: it is {where}")
-        status = _status(found.data)
+        status = _status(task, found.data)
         if status.state is State.FAILED:
             reason = status.reason.value if status.reason else "failed"
             raise TaskFailed(task, reason, status.history)
@@ -231,6 +232,13 @@ class Inspection:
                 return state, worker, znode
         return None
 
+    def _why_there(self, worker: str) -> str:
+        """Why an assigned task is where it is."""
+        (registered,) = self._session.read([paths.worker(worker)])
+        if registered is None:
+            return f"worker {worker} is gone: the primary is about to recover the task"
+        return f"worker {worker} has it"
+
     def _why_missing(self, task: str) -> str:
         if paths.is_task(task):
             client, number = paths.split_task(task)
@@ -258,9 +266,9 @@ class Inspection:
         )
 
 
-def _status(data: bytes) -> Status:
+def _status(task: str, data: bytes) -> Status:
     """A status, also the plain one of a book client's task."""
-    if records.is_record(data):
+    if records.is_record(data) or paths.is_task(task):
         return records.decode_status(data)
     done = book.DONE in data
     return Status(State.DONE if done else State.FAILED, book.EXECUTOR)
@@ -271,9 +279,9 @@ def _row(path: str, state: State, found: Found) -> TaskRow | None:
         return None
     try:
         if state is State.DONE:
-            status = _status(found.data)
             client = path.split("/")[2]
             name = last(path) if client == last(path) else f"{client}-{last(path)}"
+            status = _status(name, found.data)
             return TaskRow(
                 name,
                 status.state,

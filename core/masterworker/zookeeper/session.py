@@ -11,6 +11,7 @@ that asks.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,8 @@ _kazoo_log = logging.getLogger("masterworker.kazoo")
 _kazoo_log.setLevel(logging.ERROR)  # below INFO it writes credentials and payloads
 
 T = TypeVar("T")
+
+_HOSTS = re.compile(r"[^\s/,]+(,[^\s/,]+)*(/[^\s/]+)*/?\Z")
 
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
@@ -139,6 +142,8 @@ class Session:
         self._lost = threading.Event()
         self._confirmed = time.monotonic()
         self._read_count = FIRST_READ
+        if not _HOSTS.match(hosts):
+            raise _no_hosts(hosts)
         try:
             self._kazoo = KazooClient(
                 hosts=hosts,
@@ -147,9 +152,7 @@ class Session:
                 connection_retry=KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
             )
         except (ValueError, _KazooError) as error:
-            raise BadConfiguration(
-                f"{hosts!r} is no hosts string: expected host:port[,host:port...][/chroot]"
-            ) from error
+            raise _no_hosts(hosts) from error
         self._kazoo.add_listener(self._state_changed)
         self._timeout = timeout
         self._note_agreed_timeout()
@@ -162,7 +165,7 @@ class Session:
         connected.wait(connect_timeout)
         if not self._kazoo.connected:
             state = self._kazoo.client_state
-            self.close()
+            self.close(timeout=0.5)
             if state == KeeperState.AUTH_FAILED:
                 raise NotAuthorized(f"ZooKeeper at {self.hosts} refused the credentials")
             raise Unavailable(
@@ -171,14 +174,17 @@ class Session:
             )
         self._confirmed = time.monotonic()
 
-    def close(self) -> None:
-        """End the session, so that its ephemeral znodes vanish at once. Can be called twice."""
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """End the session, so that its ephemeral znodes vanish at once. Can be called twice.
+
+        What is not closed within `timeout` seconds goes on closing in the background.
+        """
         self._lost.set()
         closer = threading.Thread(target=self._close, name="close-session", daemon=True)
         closer.start()
-        closer.join(CLOSE_TIMEOUT)
+        closer.join(timeout)
         if closer.is_alive():
-            log.warning("the session with %s did not close in %g s", self.hosts, CLOSE_TIMEOUT)
+            log.info("the session with %s did not close in %g s", self.hosts, timeout)
 
     def _close(self) -> None:
         try:
@@ -356,6 +362,12 @@ class Session:
                 refusal = Verdict(self, creation).wait()
                 if refusal is not None and refusal.code != Code.NODE_EXISTS:
                     raise _refused(refusal, path)
+
+
+def _no_hosts(hosts: str) -> BadConfiguration:
+    return BadConfiguration(
+        f"{hosts!r} is no hosts string: expected host:port[,host:port...][/chroot]"
+    )
 
 
 def _refused(refusal: Refusal, path: str) -> MasterworkerError:
