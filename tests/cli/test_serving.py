@@ -147,3 +147,12 @@ def test_a_signal_ends_a_master_at_once(hosts: str, tmp_path: Path, number: sign
         rows = [json.loads(line) for line in master.tail().splitlines()]
     assert {row["level"] for row in rows} == {"INFO"}
     assert json.loads(mwctl("status", "-o", "json", env=env).out)["primary"] is None
+
+
+def test_a_fatal_error_is_a_json_line_in_a_json_log() -> None:
+    """Whoever collects the log of a role as JSON can also parse why it ended."""
+    ended = mwctl("worker", "--executor", "nosuch", "--log-format", "json")
+    assert ended.code == 78
+    lines = [json.loads(line) for line in ended.err.splitlines()]
+    assert lines[-1]["level"] == "ERROR"
+    assert "nosuch" in lines[-1]["message"]

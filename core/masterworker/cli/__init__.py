@@ -7,6 +7,7 @@ ends them.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import traceback
@@ -72,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MasterworkerError as error:
-        complain(str(error))
+        if invocation.json_log:
+            logging.getLogger(__name__).error("%s", error)
+        else:
+            complain(str(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last one to see it
         complain(f"unexpected {type(error).__name__}: {error}")

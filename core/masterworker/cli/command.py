@@ -77,9 +77,13 @@ def _note_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> Non
 
 @dataclass(slots=True)
 class Invocation:
-    """What `main` learns of the options of the command it has called; the context's `obj`."""
+    """What `main` learns of the options of the command it has called; the context's `obj`.
+
+    `json_log` says that whoever reads its stderr expects JSON lines.
+    """
 
     debug: bool = False
+    json_log: bool = False
 
 
 def _variable(option: click.Option) -> str:
@@ -103,7 +107,9 @@ class Command(click.Command):
                 option.show_envvar = True
 
     def invoke(self, ctx: click.Context) -> Any:
-        logs.start(ctx.params.pop("log_level"), ctx.params.pop("log_format"))
+        form = ctx.params.pop("log_format")
+        ctx.ensure_object(Invocation).json_log = form == "json"
+        logs.start(ctx.params.pop("log_level"), form)
         return super().invoke(ctx)
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
