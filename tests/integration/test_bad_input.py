@@ -77,6 +77,13 @@ def sound_task_with_a_child(kazoo: KazooClient) -> str:
     return path
 
 
+def numberless_status(kazoo: KazooClient) -> str:
+    """A child of a client's folder that no task of the client's can have."""
+    kazoo.create(f"/status/{STRANGER}", records.encode_ledger(Ledger()))
+    kazoo.create(f"/status/{STRANGER}/xx", b"x")
+    return f"/status/{STRANGER}/xx"
+
+
 HOSTILE: dict[str, Plant] = {
     "garbage behind the mark": at(f"/tasks/{STRANGER}-1", GARBAGE),
     "a newer format": at(f"/tasks/{STRANGER}-1", record(b"t", msgpack.packb({}), 2)),
@@ -104,12 +111,19 @@ HOSTILE: dict[str, Plant] = {
     ),
     "an unreadable ledger": locked(f"/status/{STRANGER}"),
     "a status of garbage": at(f"/status/{STRANGER}/1", GARBAGE),
+    "a status without a number": numberless_status,
+    "a master of garbage": at("/masters/x", GARBAGE),
     "a status's name with blanks": at("/status/a b", b"x"),
     "an unreadable status": locked("/status/task-1"),
 }
 
 
-SEEN_BY_THE_AUDIT_ALONE = ["a status of garbage"]  # a master has no reason to read a status
+# A master has no reason to read these.
+SEEN_BY_THE_AUDIT_ALONE = [
+    "a status of garbage",
+    "a status without a number",
+    "a master of garbage",
+]
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

@@ -83,7 +83,8 @@ class Auditor:
             decode_it = records.decode_ledger if path == paths.STATUS else records.decode_master
             return znode.data and decode_it(znode.data)
 
-        self._check([paths.MASTER, paths.EPOCH, paths.STATUS], ours_at, quarantined)
+        masters = [paths.master(name) for name in Reader(self._session).names(paths.MASTERS)]
+        self._check([*masters, paths.MASTER, paths.EPOCH, paths.STATUS], ours_at, quarantined)
         tasks = [paths.task(name) for name in sorted(reading.pending)]
         for worker, names in reading.assigned.items():
             tasks += [paths.assignment(worker, name) for name in sorted(names)]

@@ -74,8 +74,12 @@ class Reader:
                 folders.append(paths.statuses(name))
             else:
                 finished.add(name)
-        for path, numbers in self.names_each(folders):
-            finished |= {f"{last(path)}-{number}" for number in numbers}
+        for path, names in self.names_each(folders):
+            for name in names:
+                if paths.is_number(name):
+                    finished.add(f"{last(path)}-{name}")
+                else:
+                    self.quarantined[f"{path}/{name}"] = STRANGE_NAME
         return frozenset(finished)
 
     def decoded(self, names: Sequence[str], understand: Callable[[bytes], T]) -> dict[str, T]:
