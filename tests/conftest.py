@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from masterworker.dev.server import ZooKeeperServer
 from tests.faults.proxy import Proxy
+
+# A suite that is run in the background inherits an ignored SIGINT, and so would every `mwctl`.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from kazoo.client import KazooClient
 from kazoo.security import OPEN_ACL_UNSAFE, make_acl
 
-from masterworker.roles import incarnation
+from masterworker.dev.server import ZooKeeperServer
+from masterworker.roles import courier, incarnation
 from masterworker.words import records
 from masterworker.words.model import Task, Worker
 from masterworker.zookeeper.session import Session
@@ -78,6 +82,30 @@ def test_session_that_expires_does_not_end_a_client_at_work(hosts: str) -> None:
         futures += submitter.submit_many([b"y"] * 1_000, executor="echo")
         assert [future.result(30) for future in futures] == [b"x"] * 3_000 + [b"y"] * 1_000
     assert audit(hosts).ok
+
+
+def test_nobody_spins_while_zookeeper_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks that fall due without a connection cost neither role any processor time."""
+    monkeypatch.setattr(incarnation, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(courier, "LOOK_INTERVAL", 0.05)
+    with (
+        ZooKeeperServer(tmp_path / "zookeeper") as server,
+        cluster(server.hosts, ECHO, look_interval=0.5),
+        client(server.hosts) as submitter,
+    ):
+        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
+        waiting = submitter.submit(b"y", executor="nobodys")
+        submitter.flush(20)
+        server.kill()
+        time.sleep(1.0)  # for the looks to fall due, and the worker to fall silent
+        before = time.process_time()
+        time.sleep(1.0)
+        assert time.process_time() - before < 0.4
+        server.restart()
+        assert submitter.submit(b"z", executor="echo").result(30) == b"z"
+        assert not waiting.done()
 
 
 def test_reads_of_large_znodes_stay_bounded(hosts: str) -> None:

@@ -217,7 +217,9 @@ class Courier:
         at_work = waiting or self.account.busy or (folder.stale and self._waiting)
         if self._done() or (at_work and session.connected):
             return
-        self._wake.wait(max(0.0, self._next_look - time.monotonic()))
+        # Without a connection there is nothing to look at; its return sets the wake.
+        left = self._next_look - time.monotonic() if session.connected else LOOK_INTERVAL
+        self._wake.wait(max(0.0, left))
 
     def _collect(self, session: Session, folder: Listing) -> None:
         """Hand over the results that are there; their statuses are deleted afterwards."""

@@ -128,8 +128,12 @@ class Incarnation:
 
     @property
     def next_look(self) -> float:
-        """The monotonic second at which it looks at everything again."""
-        return self._next_look
+        """The monotonic second at which it looks at everything again.
+
+        While ZooKeeper is away there is nothing to look at; its return wakes the worker.
+        """
+        away = self.silent or not self._session.connected
+        return float("inf") if away else self._next_look
 
     def round(self) -> None:
         """Take in what was assigned or taken away, and commit what has ended.
