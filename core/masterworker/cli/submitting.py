@@ -19,7 +19,6 @@ from ..words.errors import MasterworkerError, PayloadTooLarge, TaskCancelled, Ta
 from ..zookeeper.inspection import Inspection
 from .command import Command, Seconds, hosts_option
 from .output import OutputPath, format_option, warn, write_rows
-from .posting import post
 from .reading import reading
 from .waiting import Wait
 
@@ -121,19 +120,18 @@ def submit(
     if output and len(files) > 1:
         _make_folder(ctx, output)
     look_for_workers = partial(_warn_if_nobody_offers, executor, hosts)
-    if not wait:
-        futures = post(hosts, payloads, executor=executor, attempts=attempts, options=options)
-        _print_ids(futures, files, form)
-        look_for_workers()
-        return
-    with Client(hosts, acknowledge=True) as client:
+    code = 0
+    with Client(hosts, acknowledge=True) as client:  # what is not written here stays there
         futures = client.submit_many(
             payloads, executor=executor, attempts=attempts, options=options
         )
         client.flush(ACCEPTED_WITHIN)
-        if output:
+        if output or not wait:
             _print_ids(futures, files, form)
-        code = Wait(client, futures, output, timeout).run(look_for_workers)
+        if wait:
+            code = Wait(client, futures, output, timeout).run(look_for_workers)
+    if not wait:
+        look_for_workers()
     ctx.exit(code)
 
 
