@@ -93,26 +93,32 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
     report: Report[T] = Report()
     waiting = deque(_Batch(group.guards, units) for group in groups for units in pack(group.units))
     under_way: deque[tuple[_Batch[T], Verdict]] = deque()
-    while waiting or under_way:
-        while waiting and len(under_way) < limits.IN_FLIGHT:
-            batch = waiting.popleft()
-            under_way.append((batch, session.commit(batch.operations())))
-        batch, reply = under_way.popleft()
-        try:
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < limits.IN_FLIGHT:
+                batch = waiting.popleft()
+                under_way.append((batch, session.commit(batch.operations())))
+            batch, reply = under_way[0]
             refusal = reply.wait()
-        except ConnectionLost:
-            for lost in (batch, *(later for later, _ in under_way)):
-                report.unknown += lost.abouts()
-            return report
-        if refusal is None:
-            report.done += batch.abouts()
-        elif refusal.index < len(batch.guards):
-            report.blocked += [(about, refusal) for about in batch.abouts()]
-        else:
-            bad, index = _find(batch, refusal.index - len(batch.guards))
-            report.refused.append((batch.units[bad].about, Refusal(index, refusal.code)))
-            waiting.extendleft(reversed(_rest(batch, bad)))
+            under_way.popleft()
+            waiting.extendleft(reversed(_settle(report, batch, refusal)))
+    except ConnectionLost:
+        for lost, _ in under_way:
+            report.unknown += lost.abouts()
     return report
+
+
+def _settle(report: Report[T], batch: _Batch[T], refusal: Refusal | None) -> list[_Batch[T]]:
+    """Enter the answer to a batch into the report; what is left of the batch is to be sent again."""
+    if refusal is None:
+        report.done += batch.abouts()
+        return []
+    if refusal.index < len(batch.guards):
+        report.blocked += [(about, refusal) for about in batch.abouts()]
+        return []
+    bad, index = _find(batch, refusal.index - len(batch.guards))
+    report.refused.append((batch.units[bad].about, Refusal(index, refusal.code)))
+    return _rest(batch, bad)
 
 
 def _find(batch: _Batch[T], index: int) -> tuple[int, int]:
