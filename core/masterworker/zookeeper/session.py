@@ -288,7 +288,7 @@ class Session:
         data, stat = answer
         return Znode(
             data, stat.version, stat.czxid, stat.mzxid, stat.ephemeralOwner, stat.numChildren,
-            stat.pzxid,
+            stat.pzxid, stat.mtime / 1000,
         )  # fmt: skip
 
     def watch_existence(self, path: str, watch: Callable[[Any], None]) -> bool:
