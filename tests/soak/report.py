@@ -21,6 +21,7 @@ CHARTS: Final = (
     ("threads", "Threads", "count", "*.threads", 1),
     ("znodes", "znodes", "count", "zookeeper.znodes", 1),
     ("watches", "Watches, ephemerals, connections", "count", "zookeeper.[wec]*", 1),
+    ("cpu", "CPU per 1,000 tasks", "s", "*.cpu-per-1000-tasks", 1),
     ("latency", "Submit to result, 5 s windows", "ms", "tasks.p*", 0.001),
     ("outstanding", "Tasks submitted and not done", "count", "tasks.outstanding", 1),
 )
@@ -67,7 +68,9 @@ def write(directory: Path, report: Report, figures: Sequence[Measured]) -> None:
     (directory / "report.json").write_text(json.dumps(_plain(report), indent=2) + "\n")
     for name, title, unit, pattern, scale in CHARTS:
         series = {
-            figure.name.removesuffix(".rss"): [(at, value / scale) for at, value in figure.load]
+            figure.name.removesuffix(".rss").removesuffix(".cpu-per-1000-tasks"): [
+                (at, value / scale) for at, value in figure.load
+            ]
             for figure in figures
             if figure.load and fnmatch.fnmatch(figure.name, pattern)
         }

@@ -12,9 +12,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -203,14 +204,25 @@ def audit(hosts: str) -> AuditReport:
         session.close()
 
 
-def measured(samples: list[Sample]) -> list[Measured]:
-    """The samples by figure."""
+def measured(samples: Sequence[Sample]) -> list[Measured]:
+    """The samples by figure, and what the tasks between two samples cost."""
     figures: dict[str, Measured] = {}
-    for sample in samples:
-        for name, value in sample.figures.items():
+    for sample, more in zip(samples, [{}, *costs(samples)], strict=True):
+        for name, value in (sample.figures | more).items():
             figure = figures.setdefault(name, Measured(name))
             if sample.phase == LOAD:
                 figure.load.append((sample.time, value))
             else:
                 (figure.before if sample.phase == BEFORE else figure.after).append(value)
     return [figures[name] for name in sorted(figures)]
+
+
+def costs(samples: Sequence[Sample]) -> Iterator[Figures]:
+    """For each sample but the first: seconds of CPU per 1,000 tasks since the one before it."""
+    for last, this in pairwise(samples):
+        tasks = this.figures.get("tasks.done", 0) - last.figures.get("tasks.done", 0)
+        yield {
+            f"{name}-per-1000-tasks": 1000 * (seconds - last.figures[name]) / tasks
+            for name, seconds in this.figures.items()
+            if name.endswith(".cpu") and tasks > 0 and 0 <= last.figures.get(name, -1) <= seconds
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ Figures = dict[str, float]
 
 _STATUS = re.compile(r"^(Threads|VmRSS):\s+(\d+)", re.MULTILINE)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
-_HEAP = re.compile(r" total +(\d+)K, used (\d+)K")
+_TENURED = re.compile(r"tenured generation +total \d+K, used (\d+)K")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _MNTR: Final = {
     "zk_znode_count": "znodes",
     "zk_watch_count": "watches",
@@ -29,10 +31,11 @@ _MNTR: Final = {
 
 
 def process_figures(name: str, pid: int) -> Figures:
-    """Memory in bytes, threads, open descriptors and children of a process; {} if it is gone."""
+    """Memory (bytes), CPU (seconds), threads, descriptors, children of a process; {} if gone."""
     try:
         status = _status(pid)
         pss = _pss(pid)
+        cpu = _cpu(pid)
         descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
         children = list(_children(pid))
     except (FileNotFoundError, ProcessLookupError):
@@ -40,6 +43,7 @@ def process_figures(name: str, pid: int) -> Figures:
     return {
         f"{name}.rss": status["VmRSS"] * 1024,
         f"{name}.pss": pss,
+        f"{name}.cpu": cpu,
         f"{name}.threads": status["Threads"],
         f"{name}.descriptors": descriptors,
         f"{name}.children": len(children),
@@ -67,18 +71,19 @@ def jvm_figures(pid: int) -> Figures:
 
 
 def heap_figures(pid: int) -> Figures:
-    """Bytes of a JVM's heap in use after a full collection; {} where there is no `jcmd` (a JDK)."""
+    """Bytes of live objects in a JVM; {} where there is no `jcmd` (it comes with a JDK).
+
+    A full collection of the serial collector leaves them all in the tenured generation, and what is
+    created before we come to look lies in the new one.
+    """
     jcmd = shutil.which("jcmd")
     if jcmd is None:
         return {}
-    told = [
-        subprocess.run(
-            [jcmd, str(pid), what], capture_output=True, text=True, timeout=60, check=False
-        )
-        for what in ("GC.run", "GC.heap_info")
-    ][-1].stdout
-    generations = [int(used) * 1024 for _, used in _HEAP.findall(told)]
-    return {"zookeeper-jvm.heap": sum(generations)} if generations else {}
+    for what in ("GC.run", "GC.heap_info"):
+        command = [jcmd, str(pid), what]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    found = _TENURED.search(told.stdout)
+    return {"zookeeper-jvm.heap": int(found[1]) * 1024} if found else {}
 
 
 def load_figures(lines: Path) -> Figures:
@@ -97,6 +102,12 @@ def _status(pid: int) -> dict[str, int]:
     if "VmRSS" not in found:
         raise ProcessLookupError(pid)  # a zombie: it has no memory any more
     return found
+
+
+def _cpu(pid: int) -> float:
+    """Seconds in user and system mode: fields 14 and 15 of proc(5), the 12th after the name's )."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / _TICKS
 
 
 def _pss(pid: int) -> int:

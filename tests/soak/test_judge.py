@@ -9,6 +9,7 @@ import pytest
 
 from .judge import MIB, RULES, Measured, Rule, judge, slope, thirds, trend
 from .plots import chart, nice
+from .run import LOAD, Sample, measured
 
 LENGTH = 2_400
 """Seconds of the long run."""
@@ -78,6 +79,17 @@ def test_one_wrong_result_is_too_much() -> None:
     """No share and no trend for results that are not what they must be."""
     [found] = judge([Measured("tasks.wrong", [(0, 0), (5, 1)])])
     assert (found.check, found.ok) == ("most", False)
+
+
+def test_cost_of_a_task_is_between_two_samples() -> None:
+    """CPU seconds by the tasks done meanwhile; none for a process that was started anew."""
+    counts = [(1.0, 0), (3.0, 1_000), (0.5, 2_000), (1.0, 2_500)]
+    samples = [
+        Sample(at, LOAD, {"worker.cpu": cpu, "tasks.done": done})
+        for at, (cpu, done) in enumerate(counts)
+    ]
+    by_name = {figure.name: figure.load for figure in measured(samples)}
+    assert by_name["worker.cpu-per-1000-tasks"] == [(1, 2.0), (3, 1.0)]
 
 
 def test_first_rule_that_names_a_figure_holds() -> None:
