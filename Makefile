@@ -5,8 +5,12 @@ VENV := .venv/bin
 CODE := core plugins examples tests
 EXAMPLES := $(wildcard examples/plugins/*/src)
 
+MINUTES := 40
+TASKS := 1000000
+RUN := soak/$(shell date +%Y%m%d-%H%M%S)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck bench clean
+.PHONY: help setup demo test lint format typecheck bench soak clean
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +38,9 @@ typecheck: setup  ## Check the types
 bench: setup  ## Measure the throughput
 	$(VENV)/python tests/benchmarks/throughput.py
 
+soak: setup  ## Run a million tasks in MINUTES=40, and judge whether anything grew
+	$(VENV)/python -m tests.soak --minutes $(MINUTES) --tasks $(TASKS) --run $(RUN)
+
 clean:  ## Remove .venv and everything generated
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build soak
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
