@@ -1,7 +1,9 @@
 """Executions: never two attempts of a task at once, and a reason for each one beyond the first.
 
 Execution is at least once, so a second execution breaks no promise. But it has to have a cause: the
-first one's worker, its way to ZooKeeper or ZooKeeper itself was struck by a fault, or it left.
+first one's worker, its way to ZooKeeper or ZooKeeper itself was struck by a fault, or it left. Or
+its lease ran out though no fault was near, since the machine was slow: then the worker stops its
+attempts to be on the safe side, and begins them again itself.
 """
 
 from __future__ import annotations
@@ -96,19 +98,20 @@ def _cause(story: Story, reach: Reach, first: Execution, again: Execution) -> st
     fault = reach.touching(first.process, first.start, again.start)
     if fault is not None:
         return fault.kind
-    worker = story.incarnations.get(first.worker)
-    if worker is not None and worker.draining is not None and worker.draining <= again.start:
-        return "drain" if _handed_back(story.lives.get(first.task), first) else ""
-    return ""
+    life, worker = story.lives.get(first.task), story.incarnations.get(first.worker)
+    if life is None or worker is None:
+        return ""
+    left = _left(life, first)
+    if left is None or left.at > again.start:  # it was this worker's all the time
+        return "lease" if again.worker == first.worker and first.end is None else ""
+    draining = worker.draining is not None and worker.draining <= left.at
+    return "drain" if draining and left.came == (Place(Where.PENDING),) else ""
 
 
-def _handed_back(life: Life | None, run: Execution) -> bool:
-    """Whether the worker of this execution put the task back into the queue itself."""
+def _left(life: Life, run: Execution) -> Step | None:
+    """How the task left the worker after this execution had begun there."""
     place = Place(Where.ASSIGNED, run.worker)
-    return life is not None and any(
-        place in step.left and Place(Where.PENDING) in step.came and step.at >= run.start
-        for step in life.steps
-    )
+    return next((step for step in life.steps if place in step.left and step.at >= run.start), None)
 
 
 def _shown(step: Step) -> str:
