@@ -8,7 +8,7 @@ row of its victim and the shape of its kind's family.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -24,17 +24,28 @@ TOP: Final = 40
 TICKS: Final = 10
 
 STYLE: Final = """
-svg { background: #fff; --ink: #222; --faint: #ccc; --area: #9ecae1; --term: #2b6cb0;
-      --life: #a3b8a3; --alt: #7f9c7f; }
-@media (prefers-color-scheme: dark) {
-  svg { background: #16181c; --ink: #ddd; --faint: #3a3f46; --area: #2f5d7c; --term: #63a4e8;
-        --life: #4d664d; --alt: #6f8f6f; }
-}
-text { font: 12px sans-serif; fill: var(--ink); }
+svg { background: #ffffff; }
+text { font: 12px sans-serif; fill: #222222; }
 .title { font-size: 14px; font-weight: bold; }
-.end { text-anchor: end; } .middle { text-anchor: middle; }
-.grid { stroke: var(--faint); } .area { fill: var(--area); } .term { fill: var(--term); }
-.life { fill: var(--life); } .alt { fill: var(--alt); } .lasting { opacity: 0.35; }
+.end { text-anchor: end; }
+.middle { text-anchor: middle; }
+.grid { stroke: #dddddd; }
+.area { fill: #9ecae1; }
+.term { fill: #2b6cb0; }
+.life { fill: #a9bca9; }
+.next { fill: #86a386; }
+.mark { stroke: #ffffff; stroke-width: 0.7; }
+.lasting { opacity: 0.4; }
+@media (prefers-color-scheme: dark) {
+  svg { background: #16181c; }
+  text { fill: #dddddd; }
+  .grid { stroke: #33373d; }
+  .area { fill: #2f5d7c; }
+  .term { fill: #63a4e8; }
+  .life { fill: #4d664d; }
+  .next { fill: #67856a; }
+  .mark { stroke: #16181c; }
+}
 """
 
 FAMILIES: Final = {
@@ -52,6 +63,8 @@ FAMILIES: Final = {
 }
 """The family of a kind of fault, and its colour; whatever strikes a whole group is one family."""
 
+ROLES: Final = ("master", "worker", "client", "zookeeper")
+
 GROUP: Final = ("group", "#d6a100")
 
 
@@ -66,11 +79,11 @@ class _Picture:
     def __init__(self, verdict: Verdict) -> None:
         self._verdict = verdict
         self._began, self._ended = _span(verdict)
-        masters = sorted({self._master(term.pid) for term in verdict.terms})
-        workers = sorted({one.process for one in verdict.incarnations})
-        known = {*masters, *workers}
-        others = sorted({fault.target for fault in verdict.faults} - known)
-        self._rows = [*masters, *workers, *others]
+        self._rows = _rows(
+            {self._master(term.pid) for term in verdict.terms}
+            | {one.process for one in verdict.incarnations}
+            | {fault.target for fault in verdict.faults}
+        )
         self._floor = TOP + AREA
         self._height = self._floor + ROW * len(self._rows) + 70
 
@@ -84,8 +97,8 @@ class _Picture:
         yield f"<style>{STYLE}</style>"
         title = f"Fault campaign, seed {settings.seed}: {'ok' if self._verdict.ok else 'broken'}"
         yield f'<text class="title" x="{LEFT}" y="20">{escape(title)}</text>'
-        yield from self._area()
         yield from self._axis()
+        yield from self._area()
         yield from self._lives()
         yield from self._marks()
         yield from self._legend()
@@ -136,7 +149,7 @@ class _Picture:
             yield self._bar("term", self._master(term.pid), term.began, term.ended, tip)
         count: Counter[str] = Counter()
         for life in self._verdict.incarnations:
-            style = "alt" if count[life.process] % 2 else "life"
+            style = "next" if count[life.process] % 2 else "life"
             count[life.process] += 1
             yield self._bar(style, life.process, life.began, life.ended, life.worker)
 
@@ -160,7 +173,7 @@ class _Picture:
                 'height="16"/>'
             )
             yield (
-                f'<circle fill="{colour}" stroke="var(--ink)" stroke-width="0.5" cx="{x}" '
+                f'<circle class="mark" fill="{colour}" cx="{x}" '
                 f'cy="{y}" r="4.5"><title>{escape(tip)}</title></circle>'
             )
 
@@ -175,6 +188,12 @@ class _Picture:
             yield f'<circle fill="{colour}" cx="{x + 6}" cy="{y - 4}" r="4.5"/>'
             yield f'<text x="{x + 16}" y="{y}">{name}</text>'
             x += 80
+
+
+def _rows(names: Iterable[str]) -> list[str]:
+    """The rows in their order: by role, and by name within it."""
+    order = {role: place for place, role in enumerate(ROLES)}
+    return sorted(names, key=lambda name: (order.get(name.partition("-")[0], len(ROLES)), name))
 
 
 def _family(fault: Fault) -> tuple[str, str]:
