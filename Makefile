@@ -3,10 +3,12 @@
 
 VENV := .venv/bin
 CODE := core plugins examples tests
+SEED := 1
+MINUTES := 10
 EXAMPLES := $(wildcard examples/plugins/*/src)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck bench clean
+.PHONY: help setup demo test lint format typecheck bench chaos clean
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ typecheck: setup  ## Check the types
 
 bench: setup  ## Measure the throughput
 	$(VENV)/python tests/benchmarks/throughput.py
+
+chaos: setup  ## Run a fault campaign and judge it (SEED=1 MINUTES=10)
+	$(VENV)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
 
 clean:  ## Remove .venv and everything generated
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from ..words import limits
 from ..words.errors import ConnectionLost
+from .failpoints import failpoint
 from .operations import Operation, Refusal, size
 from .session import Session, Verdict
 
@@ -95,6 +96,8 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
     under_way: deque[tuple[_Batch[T], Verdict]] = deque()
     while waiting or under_way:
         while waiting and len(under_way) < limits.IN_FLIGHT:
+            if under_way:
+                failpoint("batches.between")
             batch = waiting.popleft()
             under_way.append((batch, session.commit(batch.operations())))
         batch, reply = under_way.popleft()
