@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from ..words import limits
 from ..words.errors import ConnectionLost
+from .failpoints import failpoint
 from .operations import Operation, Refusal, size
 from .session import Session, Verdict
 
@@ -38,7 +39,7 @@ class Report(Generic[T]):
 
     `refused` has those that failed by an operation of their own, which the refusal's index counts
     within the unit. `blocked` has those that one of their guards stopped; there the index counts
-    the guards. `unknown` are those under way when the connection broke: only reading tells.
+    the guards. `unknown` are those not answered when the connection broke, sent or not: only reading tells.
     """
 
     done: list[T] = field(default_factory=list)
@@ -88,7 +89,7 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
     """Carry out as many units as can be, several batches under way at a time.
 
     Raises SessionLost and NotAuthorized. A broken connection is told in the report instead, since
-    part of the work may be done; units not yet sent by then are in none of its lists.
+    part of the work may be done.
     """
     report: Report[T] = Report()
     waiting = deque(_Batch(group.guards, units) for group in groups for units in pack(group.units))
@@ -96,14 +97,16 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
     try:
         while waiting or under_way:
             while waiting and len(under_way) < limits.IN_FLIGHT:
-                batch = waiting.popleft()
-                under_way.append((batch, session.commit(batch.operations())))
+                if under_way:
+                    failpoint("batches.between")
+                under_way.append((waiting[0], session.commit(waiting[0].operations())))
+                waiting.popleft()
             batch, reply = under_way[0]
             refusal = reply.wait()
             under_way.popleft()
             waiting.extendleft(reversed(_settle(report, batch, refusal)))
     except ConnectionLost:
-        for lost, _ in under_way:
+        for lost in (*(sent for sent, _ in under_way), *waiting):
             report.unknown += lost.abouts()
     return report
 
