@@ -23,6 +23,7 @@ from ..words import limits, records
 from ..words.model import Reason
 from . import frames
 from .guardian import Guardian
+from .sandbox import User
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,13 @@ class _Broken(Exception):
 class ChildProcess:
     """A child process. It belongs to one thread; only `kill` and `gone` are for others too."""
 
-    def __init__(self, environment: Mapping[str, str], guardian: Guardian) -> None:
-        """Start it; `greet` comes next. Raises OSError or RuntimeError if there is no room."""
+    def __init__(
+        self, environment: Mapping[str, str], guardian: Guardian, user: User | None = None
+    ) -> None:
+        """Start it, as `user` if there is one; `greet` comes next.
+
+        Raises OSError or RuntimeError if there is no room.
+        """
         self.asked = 0
         self.gone = threading.Event()
         self._killed = False
@@ -79,6 +85,9 @@ class ChildProcess:
                 pass_fds=(requests, answers),
                 env=environment,
                 start_new_session=True,
+                user=user.uid if user else None,
+                group=user.gid if user else None,
+                extra_groups=() if user else None,
             )
             undo.enter_context(self._process)
             undo.callback(self._process.kill)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import __version__
+from ..execution.sandbox import Sandbox
 from ..words import limits
 from ..words.errors import BadConfiguration, ConnectionLost, SessionLost, Unavailable
 from ..words.executor import Executor
@@ -39,7 +40,8 @@ class WorkerSettings:
 
     `slots` is the number of tasks held at a time, None for one per processor plus, if there are
     inline executors, limits.INLINE_SLOTS for those. `grace` is how long running attempts may go on
-    after stop(). `configs` are the executors' tables of the configuration file `file`.
+    after stop(). `configs` are the executors' tables of the configuration file `file`. `sandbox` is
+    what executors in child processes are given and may do.
     """
 
     name: str = field(default_factory=lambda: socket.gethostname()[:100])
@@ -48,6 +50,7 @@ class WorkerSettings:
     grace: float = 30.0
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
+    sandbox: Sandbox = field(default_factory=Sandbox)
 
 
 class Worker:
@@ -70,6 +73,7 @@ class Worker:
             self._wake,
             self._settings.configs,
             self._settings.file,
+            self._settings.sandbox,
         )
 
     def stop(self) -> None:
