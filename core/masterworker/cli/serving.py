@@ -15,11 +15,12 @@ from ..execution import prctl
 from ..execution.configuration import load_configuration
 from ..execution.plugins import Plugins
 from ..execution.sandbox import Sandbox, find_user, parse_limits
+from ..roles.keyfile import load_keys
 from ..roles.master import Master, MasterSettings
 from ..roles.worker import Worker, WorkerSettings
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
-from .command import Command, Seconds, hosts_option, session_timeout_option
+from .command import Command, Seconds, hosts_option, key_file_option, session_timeout_option
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,7 @@ def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: fl
     show_default=True,
     help="How long running attempts may go on after the first signal.",
 )
+@key_file_option
 @click.option(
     "--pass-env",
     multiple=True,
@@ -183,6 +185,7 @@ def worker(
     name: str,
     config: Path | None,
     grace: float,
+    key_file: Path | None,
     pass_env: tuple[str, ...],
     task_user: str | None,
     task_limit: tuple[str, ...],
@@ -208,6 +211,7 @@ def worker(
             limits=parse_limits(task_limit),
             new_privileges=allow_new_privileges,
         ),
+        keys=load_keys(key_file) if key_file else None,
     )
     prctl.hide()
     role = Worker(hosts, Plugins.load().executors(executor), settings)

@@ -90,6 +90,7 @@ def _caller(executor: Executor, config: Any) -> Loaded:
             submitted=request["submitted"],
             options=request["options"],
             config=config,
+            sealed=request["sealed"],
         )
         outcome = execute(executor, request["payload"], context)
         if outcome.reason is None:

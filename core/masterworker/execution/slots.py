@@ -172,7 +172,9 @@ class ProcessRunner:
         started = time.time()
         try:
             request = _request(job)
-            child = slot.child or self._new_child(slot)
+            if slot.child is not None and slot.child.key_id != job.task.sealed:
+                self._replace(slot)  # what it holds of one key's tasks is none of the others'
+            child = slot.child or self._new_child(slot, job.task.sealed)
             if not self._counts(slot, task_id):
                 return Outcome(task_id, started, time.time())  # stopped meanwhile; goes nowhere
             limit = self._executors[job.task.executor].time_limit
@@ -204,8 +206,8 @@ class ProcessRunner:
                 lambda: self._closed or self._running.get(task_id) is not slot, BACK_OFF
             )
 
-    def _new_child(self, slot: _Slot) -> ChildProcess:
-        child = ChildProcess(self._environment, self._guardian, self._user)
+    def _new_child(self, slot: _Slot, key_id: str) -> ChildProcess:
+        child = ChildProcess(self._environment, self._guardian, self._user, key_id)
         with self._changed:
             slot.child = child
         child.greet(self._hello)
@@ -242,6 +244,7 @@ def _request(job: Job) -> bytes:
             "attempt": context.attempt,
             "submitted": context.submitted,
             "options": dict(context.options),
+            "sealed": context.sealed,
             "payload": job.payload,
         }
     )
