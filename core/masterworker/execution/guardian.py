@@ -143,6 +143,7 @@ class Guardian:
                     [sys.executable, "-I", "-S", __file__],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
+                    env={},  # a process of the same user could read what it was started with
                     start_new_session=True,  # what a terminal stops or interrupts is the worker
                 )
             lines = [f"watch {group}\n" for group in self._groups]
