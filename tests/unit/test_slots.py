@@ -20,6 +20,7 @@ from masterworker.execution import slots
 from masterworker.execution.attempts import Outcome
 from masterworker.execution.guardian import Guardian
 from masterworker.execution.plugins import Plugins
+from masterworker.execution.sandbox import Sandbox
 from masterworker.execution.slots import ProcessRunner
 from masterworker.words.executor import Executor
 from masterworker.words.limits import MAX_DETAIL, MAX_PAYLOAD
@@ -221,20 +222,23 @@ def test_a_child_sees_nothing_of_its_worker(
 ) -> None:
     """No MWCTL_ variable, no inherited descriptor, no kazoo; what the operator lists, it sees."""
     monkeypatch.setenv("MWCTL_AUTH", "digest:secret")
-    monkeypatch.setenv("PYTHONMASTERWORKER", "kept")
+    monkeypatch.setenv("PYTHONUTF8", "1")
+    monkeypatch.setenv("PYTHON_KEYRING_PASSWORD", "hidden")
+    monkeypatch.setenv("NAMED", "by the operator")
     monkeypatch.setenv("SOMETHING_ELSE", "hidden")
     with (tmp_path / "open").open("w") as inherited:
         os.set_inheritable(inherited.fileno(), True)
         runner = start(
-            environment={"LISTED": "yes"}, configs={"look": {"path": "/x", "depth": {"n": 1}}}
+            sandbox=Sandbox(pass_env=["NAMED"]),
+            configs={"look": {"path": "/x", "depth": {"n": 1}}},
         )
         one = job("look")
         runner.start([one])
         seen = json.loads(outcomes.of(one).result or b"")
     environment = seen["environment"]
     assert not [name for name in environment if name.startswith("MWCTL_")]
-    assert (environment["LISTED"], environment["PYTHONMASTERWORKER"]) == ("yes", "kept")
-    assert "SOMETHING_ELSE" not in environment
+    assert (environment["NAMED"], environment["PYTHONUTF8"]) == ("by the operator", "1")
+    assert not {"SOMETHING_ELSE", "PYTHON_KEYRING_PASSWORD"} & environment.keys()
     assert seen["descriptors"]["0"] == "/dev/null"
     assert seen["descriptors"]["1"] == seen["descriptors"]["2"]
     beyond = [target for fd, target in seen["descriptors"].items() if int(fd) > 2]

@@ -9,8 +9,11 @@ JUTE_MAXBUFFER: Final = 0xFFFFF
 Source: the `jute.maxbuffer` option of the ZooKeeper administrator's guide."""
 
 MAX_PAYLOAD: Final = 900_000
-"""Bytes of a task's payload or result. With the largest header and the largest path around it, a
-record this big still fits into one request."""
+"""Bytes of a task's payload or result. Sealed, and with the largest header and the largest path
+around it, a record this big still fits into one request."""
+
+MAX_SEAL: Final = 10_000
+"""Bytes by which sealing may lengthen a payload, which then has the options in it, or a result."""
 
 MAX_HEADER: Final = 65_535
 """Bytes of a record's header: the most that its two-byte length field can say."""
@@ -59,6 +62,12 @@ MAX_NAME: Final = 200
 
 MAX_EXECUTOR_NAME: Final = 64
 """Characters of an executor's name."""
+
+MAX_KEY_ID: Final = 32
+"""Characters of a key's id."""
+
+MAX_KEYS: Final = 16
+"""Keys in one key file, and so of one worker."""
 
 MAX_EXECUTORS: Final = 256
 """Executors one worker may offer."""

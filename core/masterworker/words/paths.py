@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .errors import BadName
-from .limits import MAX_EXECUTOR_NAME, MAX_NAME
+from .limits import MAX_EXECUTOR_NAME, MAX_KEY_ID, MAX_NAME
 
 MASTER: Final = "/master"
 EPOCH: Final = "/epoch"
@@ -84,6 +84,11 @@ def check_executor(name: str) -> str:
             "letters, digits, '_', '.' and '-', the first a letter or a digit"
         )
     return name
+
+
+def is_key_id(name: str) -> bool:
+    """Whether `name` can be a key's id: the letters are those of executors' names."""
+    return len(name) <= MAX_KEY_ID and _EXECUTOR.match(name) is not None
 
 
 def is_client(name: str) -> bool:

@@ -36,11 +36,14 @@ from .model import (
     Worker,
     WorkerState,
 )
-from .paths import is_executor, is_name
+from .paths import is_executor, is_key_id, is_name
 
 MARK: Final = b"\xc1MW"
-FORMAT: Final = 1
-"""The format version written, and the newest one read."""
+FORMAT: Final = 2
+"""The newest format version, which is read: that of what is sealed. A program that knows of no
+seals would take a sealed payload for a plain one, so it must not understand the record."""
+
+_UNSEALED: Final = 1  # the format version of everything else
 
 _LONGEST_LIST: Final = 1_000
 """Room is made for a list of the length it claims: nested ones must not add up to much memory."""
@@ -65,9 +68,14 @@ def body(data: bytes) -> bytes:
     return data[_PREFIX.size + _PREFIX.unpack_from(data)[3] :]
 
 
-def check_payload(payload: bytes, what: str) -> None:
+def most_bytes(sealed: str) -> int:
+    """How long a payload or result can be; `sealed` names the key if it is sealed."""
+    return limits.MAX_PAYLOAD + limits.MAX_SEAL if sealed else limits.MAX_PAYLOAD
+
+
+def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
     """Raise PayloadTooLarge if `payload` cannot stand in one znode; `what` begins the message."""
-    if len(payload) > limits.MAX_PAYLOAD:
+    if len(payload) > most_bytes(sealed):
         raise PayloadTooLarge(
             f"{what} has {len(payload):,} bytes, and the limit is {limits.MAX_PAYLOAD:,} bytes "
             "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
@@ -101,7 +109,7 @@ def check_options(options: Mapping[str, str]) -> None:
 
 def encode_task(task: Task, payload: bytes) -> bytes:
     """A task with its payload. Raises PayloadTooLarge."""
-    check_payload(payload, f"the payload of task {task.id}")
+    check_payload(payload, f"the payload of task {task.id}", task.sealed)
     header: dict[str, Any] = {"executor": task.executor, "submitted": task.submitted}
     if task.attempts is not None:
         header["attempts"] = task.attempts
@@ -111,12 +119,14 @@ def encode_task(task: Task, payload: bytes) -> bytes:
         header["history"] = [_attempt_row(attempt) for attempt in task.history]
     if task.raw:
         header["raw"] = True
+    if task.sealed:
+        header["sealed"] = task.sealed
     return _encode(_TASK, header, payload)
 
 
 def encode_status(status: Status, result: bytes = b"") -> bytes:
     """A status with its result. Raises PayloadTooLarge."""
-    check_payload(result, "the result")
+    check_payload(result, "the result", status.sealed)
     header: dict[str, Any] = {
         "state": status.state.value,
         "executor": status.executor,
@@ -129,12 +139,14 @@ def encode_status(status: Status, result: bytes = b"") -> bytes:
         header["reason"] = status.reason.value
     if status.history:
         header["history"] = [_attempt_row(attempt) for attempt in status.history]
+    if status.sealed:
+        header["sealed"] = status.sealed
     return _encode(_STATUS, header, result)
 
 
 def encode_worker(worker: Worker) -> bytes:
     """A worker's announcement."""
-    header = {
+    header: dict[str, Any] = {
         "executors": dict(worker.executors),
         "slots": worker.slots,
         "process_slots": worker.process_slots,
@@ -144,6 +156,8 @@ def encode_worker(worker: Worker) -> bytes:
         "state": worker.state.value,
         "started": worker.started,
     }
+    if worker.keys:
+        header["keys"] = list(worker.keys)
     return _encode(_WORKER, header)
 
 
@@ -177,7 +191,8 @@ def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
             f"a record's header has {len(packed):,} bytes, and the limit is "
             f"{limits.MAX_HEADER:,}: pass fewer or shorter options"
         )
-    return _PREFIX.pack(MARK, FORMAT, kind, len(packed)) + packed + body
+    version = FORMAT if "sealed" in header else _UNSEALED
+    return _PREFIX.pack(MARK, version, kind, len(packed)) + packed + body
 
 
 def _attempt_row(attempt: Attempt) -> list[Any]:
@@ -199,6 +214,7 @@ def decode_task(task: str, data: bytes) -> Task:
         options=fields.options("options"),
         history=fields.history("history"),
         raw=fields.flag("raw"),
+        sealed=fields.key_id("sealed"),
     )
 
 
@@ -217,6 +233,7 @@ def decode_status(data: bytes) -> Status:
         ended=fields.seconds("ended"),
         reason=fields.choice("reason", Reason) if "reason" in fields else None,
         history=fields.history("history"),
+        sealed=fields.key_id("sealed"),
     )
 
 
@@ -233,6 +250,7 @@ def decode_worker(data: bytes) -> Worker:
         version=fields.text("version"),
         state=fields.choice("state", WorkerState),
         started=fields.seconds("started") or 0.0,
+        keys=fields.key_ids("keys"),
     )
 
 
@@ -316,6 +334,21 @@ class _Fields:
         if not isinstance(value, str) or not is_executor(value):
             raise self._fail(key, "an executor's name")
         return value
+
+    def key_id(self, key: str) -> str:
+        value = self._header.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or not is_key_id(value):
+            raise self._fail(key, "a key's id")
+        return value
+
+    def key_ids(self, key: str) -> tuple[str, ...]:
+        values = self._header.get(key) or []
+        sound = isinstance(values, list) and len(values) <= limits.MAX_KEYS
+        if not sound or not all(isinstance(one, str) and is_key_id(one) for one in values):
+            raise self._fail(key, f"a list of at most {limits.MAX_KEYS} keys' ids")
+        return tuple(values)
 
     def seconds(self, key: str) -> float | None:
         return _seconds(self._header.get(key), lambda: self._fail(key, "seconds, or nothing"))
