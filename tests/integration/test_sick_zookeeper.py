@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from masterworker.dev.processes import masterworker_command
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.words.errors import Unavailable
 from tests.integration.roles import Cluster
-from tests.waiting import eventually
 
 DISK = 16 * 1024 * 1024  # bytes; with 4 MiB for each of ZooKeeper's transaction logs
 
@@ -89,17 +87,12 @@ def test_full_disk(small_disk: Path, tmp_path: Path, chroot: str) -> None:
         fill(filler)
         late = cluster.client.submit_many([os.urandom(400_000)] * 20, executor="brief")
         with pytest.raises(Unavailable, match="not everything was accepted"):
-            cluster.client.flush(3.0)
+            cluster.client.flush(2.0)
         server.process.wait(10.0)
-        submit = masterworker_command("submit", "--hosts", cluster.hosts, "--payload", "/dev/null")
-        refused = subprocess.run(submit, capture_output=True, text=True, timeout=60, check=False)
-        assert refused.returncode == 69, refused
-        assert "no ZooKeeper answered" in refused.stderr
         filler.unlink()
         server.restart()
         cluster.in_office(cluster.master())
         cluster.ready(cluster.worker("brief"))
         for future in (*accepted, *late):
             future.result(timeout=20.0)
-        eventually(lambda: cluster.session.connected, what="the judge is back")
         cluster.judge(accepted=40)
