@@ -1,4 +1,4 @@
-"""ZooKeeper answers with an error: it is retried or the process ends, and nobody sits idle."""
+"""ZooKeeper answers an election with an error: it is retried or the master ends, never idle."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from masterworker.roles.master import Master, MasterSettings
 from masterworker.words.errors import MasterworkerError
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
-from tests.integration.running import (
-    SESSION_TIMEOUT,
-    audit,
-    client,
-    client_of,
-    master,
-    tree,
-    wait_until_settled,
-    worker,
-)
+from tests.integration.running import SESSION_TIMEOUT, tree
 from tests.waiting import eventually
 
 STEPS = {
@@ -35,9 +26,6 @@ STEPS = {
 
 ERRORS = {"session expired": -112, "system error": -1, "no auth": -102}
 """The first is over with a new session; nobody knows what the others mean for what comes next."""
-
-UNKNOWN = -9_999
-"""An error code that kazoo has never heard of: its connection's thread dies of it."""
 
 
 class Standing(threading.Thread):
@@ -86,32 +74,3 @@ def test_error_at_a_step_of_election(
             assert standing.failure is not None
         assert not standing.is_alive()
         eventually(lambda: not kazoo.exists("/master"), what="nobody is in office")
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize(
-    ("victim", "about"), [("master", "/tasks"), ("worker", "/assign/"), ("client", "/status/")]
-)
-def test_death_of_a_thread_of_kazoo_is_noticed(
-    hosts: str, chroot: str, proxy: Proxy, victim: str, about: str
-) -> None:
-    """Whoever's connection loses its thread begins anew with another, and everything goes on."""
-    containing = (chroot + about).encode()
-    rule = proxy.reply_error(Op.GET_CHILDREN, nth=1, error=UNKNOWN, containing=containing)
-
-    def way(role: str) -> str:
-        return proxy.hosts(chroot) if role == victim else hosts
-
-    with (
-        tree(hosts) as kazoo,
-        master(way("master")),
-        worker(way("worker")),
-        client(way("client")) as submitter,
-    ):
-        for _ in range(3):
-            future = submitter.submit(b"x", executor="echo")
-            assert future.result(20) == b"x"
-        proxy.wait_for(rule)
-        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
-        wait_until_settled(kazoo, client_of(future.task_id), 4)
-    assert audit(hosts).ok
