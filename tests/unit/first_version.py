@@ -31,7 +31,7 @@ def record(name: str) -> bytes:
 def header(data: bytes) -> tuple[str, dict[str, Any], bytes]:
     """A record's kind, header and body."""
     mark, version, kind, length = struct.unpack_from("!3sBcH", data)
-    assert (mark, version) == (b"\xc1MW", 1)
+    assert (mark, version) == (b"\xc1MW", 1), "a record the first version leaves alone"
     fields = msgpack.unpackb(data[7 : 7 + length], max_array_len=1_000)
     assert isinstance(fields, dict)
     return kind.decode(), fields, data[7 + length :]

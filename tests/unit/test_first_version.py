@@ -160,6 +160,16 @@ def test_new_announcements_and_books_can_be_read_by_the_first_version(
     assert first_version.reads(records.encode_ledger(ledger), "l")["batch"] == ledger.batch
 
 
+def test_what_it_must_not_ignore_it_does_not_read() -> None:
+    """A sealed payload would be run as it is by whoever takes it for an open one."""
+    for data in (
+        records.encode_task(Task(f"{CLIENT}-1", "echo", THEN, sealed="key"), b"sealed"),
+        records.encode_status(Status(State.DONE, "echo", A, THEN, sealed="key"), b"sealed"),
+    ):
+        with pytest.raises(AssertionError):
+            first_version.header(data)
+
+
 NEWER_WORDS: dict[str, str] = {}
 """States and reasons that the first version cannot read, each with why that does no harm: a client
 that meets one leaves the status alone, and its future ends saying so."""
