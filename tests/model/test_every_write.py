@@ -15,6 +15,7 @@ import pytest
 
 from masterworker.decisions.life import Move
 from masterworker.roles.account import Account
+from masterworker.words import paths
 from masterworker.zookeeper import batches
 from masterworker.zookeeper.batches import Group, Report, Unit
 from masterworker.zookeeper.moves import Mover
@@ -58,6 +59,16 @@ def run_to(cluster: Cluster, process: Process, writes: int) -> bool:
     return False
 
 
+def go_on_without(cluster: Cluster, process: Process, until_elected: bool) -> None:
+    """The others go on, some rounds or just until another master is in office."""
+    epoch = cluster.store.tree[paths.EPOCH].version
+    for _ in range(MOST_STEPS if until_elected else 4):
+        cluster.round(1 if until_elected else 20, without=process)
+        cluster.finish_all()
+        if until_elected and cluster.store.tree[paths.EPOCH].version > epoch:
+            return
+
+
 def strike(role: str, fault: str, writes: int) -> bool:
     """One run, with the fault at that write; False if there is no such write."""
     cluster = Cluster()
@@ -72,9 +83,8 @@ def strike(role: str, fault: str, writes: int) -> bool:
             return False
         cluster.add_master()
         befall(cluster, processes[role], fault)
-        for _ in range(4):
-            cluster.round(20, without=processes[role])
-            cluster.finish_all()
+        go_on_without(cluster, processes[role], until_elected=fault == "depose")
+        cluster.step(processes[role])
         cluster.heal()
         cluster.add_worker(2)
         cluster.converge()
