@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from masterworker.dev.server import ZooKeeperServer
@@ -49,6 +49,30 @@ operations = st.one_of(
 multis = st.lists(operations, min_size=1, max_size=4)
 watches = st.tuples(st.sampled_from(["get", "children", "existence"]), path_names)
 steps = st.lists(st.tuples(st.integers(0, 1), multis | watches), min_size=5, max_size=40)
+
+
+Step = tuple[int, list[Operation] | tuple[str, str]]
+
+COMMON: list[Step] = [
+    (0, [Create("/a/x", b"1"), Create("/a/y", b"", True)]),
+    (1, ("children", "/a")),
+    (1, ("get", "/a/x")),
+    (1, ("existence", "/a/z")),
+    (0, ("children", "/a/x")),
+    (0, [Set("/a/x", b"2", 0)]),
+    (1, [Set("/a/x", b"3", 0)]),
+    (1, [Check("/a/x", 0)]),
+    (1, [Check("/a/x", 2)]),
+    (0, [Delete("/a/x", 0)]),
+    (0, [Delete("/a/x", 1)]),
+    (1, ("children", "/a")),
+    (1, [Create("/a/z", b"", True)]),
+    (0, [Create("/a/z")]),
+    (0, [Create("/a/x/deep")]),
+    (0, [Delete("/a")]),
+    (1, [Create("/b/x"), Check("/b", 7)]),
+]
+"""What the roles rely on most: versions gone by, watches on all there is to watch, refusals."""
 
 
 @dataclass
@@ -154,14 +178,13 @@ def end(session: Session, server: ZooKeeperServer) -> None:
     expire(server.hosts, session_id, password)
 
 
+@example(steps=COMMON)
 @given(steps=steps)
 @settings(
     max_examples=12,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_the_model_answers_as_zookeeper_does(
-    server: ZooKeeperServer, steps: list[tuple[int, list[Operation] | tuple[str, str]]]
-) -> None:
+def test_the_model_answers_as_zookeeper_does(server: ZooKeeperServer, steps: list[Step]) -> None:
     """Refusals, data, versions, children, owners, the order of changes, and watches."""
     store, on_model = two_on_a_model()
     with Real(server) as on_server:
