@@ -137,6 +137,11 @@ def compare(real: Side, model: Side, listeners: Sequence[int]) -> None:
     for path in ROOTS:
         names, listed = (side.sessions[0].children(path).wait() for side in (real, model))
         assert (names and sorted(names)) == listed
+    same_heard(real, model, listeners)
+
+
+def same_heard(real: Side, model: Side, listeners: Sequence[int]) -> None:
+    """The same watches have fired so far."""
     heard = model.heard(listeners)
     eventually(lambda: real.heard(listeners) == heard, 5.0, f"the watches {heard} fired")
 
@@ -198,6 +203,7 @@ def test_the_model_answers_as_zookeeper_does(server: ZooKeeperServer, steps: lis
                 kind, path = step
                 there = [side.watch(who, kind, path, number) for side in (real, model)]
                 assert there[0] == there[1], step
+            same_heard(real, model, listeners=[0, 1])
         compare(real, model, listeners=[0, 1])
         # A session's end takes its ephemeral znodes with it, which others can watch.
         for number, path in enumerate(ALL, len(steps)):
