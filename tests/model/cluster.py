@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,6 +22,7 @@ from masterworker.roles.future import TaskFuture
 from masterworker.roles.master import Master, MasterSettings
 from masterworker.roles.worker import Worker, WorkerSettings
 from masterworker.words import limits, paths
+from masterworker.words.errors import MasterworkerError
 from masterworker.words.executor import Executor
 from masterworker.words.model import Reason
 from masterworker.zookeeper.auditor import Auditor
@@ -31,7 +30,7 @@ from masterworker.zookeeper.cleaner import Cleaner
 from masterworker.zookeeper.operations import Delete
 from masterworker.zookeeper.session import Session
 from masterworker.zookeeper.survey import Survey
-from tests.model.judge import Judge
+from tests.model.judge import Broken, Judge
 from tests.model.session import ModelSession
 from tests.model.store import Store, children
 from tests.model.world import Actor, Event, Process, World
@@ -43,8 +42,11 @@ SETTINGS: Final = MasterSettings(status_ttl=100.0, folder_ttl=50.0)
 BATCH_COUNT: Final = 7
 """Operations in one multi, instead of 250: a move takes two, beside the guards."""
 
-PATIENCE: Final = 2_000
-"""Steps in which a cluster without faults must come to rest."""
+STRIDE: Final = 20
+"""Steps each thread goes on at a time when nothing is to happen in between."""
+
+PATIENCE: Final = 500
+"""Rounds in which a cluster without faults must come to rest."""
 
 
 class Hands:
@@ -63,7 +65,6 @@ class Hands:
         self._world = world
         self._wake = wake
         self._outcomes: list[Outcome] = []
-        self._begun = 0
 
     def config(self, executor: str) -> None:
         return None
@@ -96,14 +97,14 @@ class Hands:
     def close(self) -> None:
         self.stop_all()
 
-    def finish(self, task: str, how: str = "done") -> None:
-        """An attempt ends: `done`, `failed`, or `interrupted` from outside."""
+    def finish(self, task: str, how: str) -> None:
+        """An attempt ends by itself, fails, or is cut short from outside."""
         now = self._world.time.time()
         job = self.jobs.pop(task)
         outcome = Outcome(task, now, now, result=job.payload)
-        if how == "failed":
+        if how == "fail":
             outcome = Outcome(task, now, now, reason=Reason.FAILED, detail="as it was told to")
-        elif how == "interrupted":
+        elif how == "are cut short":
             outcome = Outcome(task, now, now, interrupted=True)
         self._outcomes.append(outcome)
         self._wake.set()
@@ -199,23 +200,41 @@ class Cluster:
         """The processes that are not over."""
         return [process for process in self.world.processes if not process.over]
 
-    def step(self, process: Process, choice: int = 0) -> bool:
-        """Let one of the process's threads run until it waits again; False if all wait."""
+    def step(self, process: Process, steps: int = 1, choice: int = 0) -> bool:
+        """Let one of the process's threads go on some steps; False if all wait."""
         ready = [actor for actor in process.actors if actor.is_ready]
         if not ready:
             return False
         known = len(process.sessions)
-        ready[choice % len(ready)].resume()
+        ready[choice % len(ready)].resume(steps)
         if process in self.masters:
             self.judge.masters |= {session.identity for session in process.sessions[known - 1 :]}
         return True
 
-    def round(self) -> bool:
-        """Let every thread that can run do so once, on a fast network; False if all wait."""
-        for session in [one for process in self.living for one in process.sessions]:
+    def run_to_write(self, process: Process) -> None:
+        """Let a process go on until it has a write under way, or there is nothing to do."""
+        going = self.step(process)
+        for _ in range(STRIDE):
+            if process.writes or not going:
+                return
+            going = self.step(process)
+
+    def finish_all(self, how: str = "end") -> None:
+        """All attempts come to an end: they `end`, `fail`, or `are cut short`."""
+        for process in self.workers:
+            for task in [] if process.over else list(self.hands(process).jobs):
+                self.hands(process).finish(task, how)
+
+    def round(self, steps: int = 1, without: Process | None = None) -> bool:
+        """Let every thread that can run do so, on a fast network; False if all wait.
+
+        One process may stand still meanwhile.
+        """
+        moving = [process for process in self.living if process is not without]
+        for session in [one for process in moving for one in process.sessions]:
             while session.connected and session.under_way:
                 session.deliver()
-        stepped = [self.step(process, n) for process in self.living for n in range(2)]
+        stepped = [self.step(process, steps, n) for process in moving for n in range(2)]
         return any(stepped)
 
     # --- what befalls them -------------------------------------------------------------------
@@ -231,6 +250,13 @@ class Cluster:
         """The leader ends the process's sessions, dead or alive."""
         for session in process.sessions:
             self.store.end_session(session.identity)
+
+    def stop(self, process: Process) -> None:
+        """Tell a master or a worker to stop; a worker told twice stops cold."""
+        if process in self.masters:
+            self.masters[process].stop()
+        elif process in self.workers:
+            self.workers[process].stop()
 
     def depose(self) -> None:
         """An operator deletes /master, while its owner's session lives on."""
@@ -259,10 +285,8 @@ class Cluster:
         for _ in range(PATIENCE):
             if self.is_settled():
                 return
-            for process in self.workers:
-                for task in [] if process.over else list(self.hands(process).jobs):
-                    self.hands(process).finish(task)
-            if not self.round():
+            self.finish_all()
+            if not self.round(STRIDE):
                 self.world.advance(0.5)
                 for process in self.living:
                     self.reconnect(process)
@@ -281,6 +305,13 @@ class Cluster:
         living = (futures for client, futures in self.futures.items() if not client.over)
         return [future for futures in living for future in futures if not future.done()]
 
+    def check_futures(self) -> None:
+        """Whoever was told that its task was not accepted was told the truth."""
+        for future in [one for futures in self.futures.values() for one in futures]:
+            error = future.exception() if future.done() else None
+            if type(error) is MasterworkerError and future.task_id in self.judge.accepted:
+                raise Broken(f"task {future.task_id} was accepted, and its future says: {error}")
+
     def audit(self) -> None:
         """The product's own audit, and the judge's books, find nothing amiss."""
         report = Auditor(cast("Session", self.observer)).report()
@@ -288,3 +319,4 @@ class Cluster:
         assert report.accepted == len(self.judge.accepted), report
         assert report.taken + report.expired == len(self.judge.settled), report
         self.judge.balance(self.store.tree)
+        self.check_futures()

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from masterworker.words import book, paths, records
-from masterworker.zookeeper.operations import Delete, Operation
+from masterworker.zookeeper.operations import Operation
 from tests.model.store import Tree, children
 
 
@@ -57,26 +57,27 @@ class Judge:
     ) -> None:
         """An accepted task is in one place, until its one status is taken or removed."""
         for task, places in after.items():
-            if len(places) > 1:
-                raise Broken(f"task {task} is in {' and in '.join(places)}")
-            if task in self.settled:
-                raise Broken(f"task {task} had ended, and is back in {places[0]}")
-            if task not in self.accepted:
-                if places != [paths.task(task)]:
-                    raise Broken(f"task {task}, which nobody submitted, is in {places[0]}")
-                self.accepted.add(task)
-            elif task not in before:
-                raise Broken(f"task {task} was nowhere, and is now in {places[0]}")
-            if places == [paths.status(task)] != before.get(task):
-                self.recorded[task] += 1
-                if self.recorded[task] > 1:
-                    raise Broken(f"task {task} has a second status")
+            self._present(task, places, before.get(task, []))
         for task in before.keys() - after.keys():
             if before[task] != [paths.status(task)]:
                 raise Broken(f"task {task} was in {before[task][0]}, and is lost")
-            if not any(one == Delete(paths.status(task)) for one in operations):
+            if not any(one.path == paths.status(task) for one in operations):
                 raise Broken(f"the status of task {task} vanished")
             self.settled.add(task)
+
+    def _present(self, task: str, places: list[str], before: list[str]) -> None:
+        if len(places) > 1:
+            raise Broken(f"task {task} is in {' and in '.join(places)}")
+        if task in self.settled:
+            raise Broken(f"task {task} had ended, and is back in {places[0]}")
+        if task not in self.accepted:
+            if places != [paths.task(task)]:
+                raise Broken(f"task {task}, which nobody submitted, is in {places[0]}")
+            self.accepted.add(task)
+        if places == [paths.status(task)] != before:
+            self.recorded[task] += 1
+            if self.recorded[task] > 1:
+                raise Broken(f"task {task} has a second status")
 
     def _slots(self, tree: Tree) -> None:
         """Nobody holds more than it has slots for."""
@@ -121,5 +122,3 @@ def _is_of_a_task(path: str) -> bool:
 def _version(tree: Tree, path: str) -> int:
     found = tree.get(path)
     return -1 if found is None else found.version
-
-

@@ -9,6 +9,7 @@ ended once, every living client told, the audit content.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 
 from hypothesis import HealthCheck, settings
@@ -22,8 +23,11 @@ from tests.unit import strategies  # noqa: F401 - sets the profile
 MOST_ALIKE = 3
 """Living processes of one role at the most."""
 
-CHOICE = st.integers(0, 11)
+CHOICE = st.integers(0, 15)
 """Which of several, counted round."""
+
+ATTEMPTS = st.sampled_from(["last", "end", "fail", "are cut short"])
+"""What becomes of the attempts that run."""
 
 logging.getLogger("masterworker").setLevel(logging.CRITICAL)  # faults are what we are here for
 
@@ -35,26 +39,43 @@ class System(RuleBasedStateMachine):
         super().__init__()
         self.cluster = Cluster()
         self.world = self.cluster.world
+        self.audited = 0
 
     def pick(self, processes: Iterable[Process], choice: int) -> Process | None:
         """One of the living."""
         living = [process for process in processes if not process.over]
         return living[choice % len(living)] if living else None
 
+    def pick_victim(self, choice: int) -> Process | None:
+        """One of the living, every other time at its next write: there faults do most."""
+        victim = self.pick(self.world.processes, choice // 2)
+        if victim is not None and choice % 2:
+            self.cluster.run_to_write(victim)
+        return victim
+
     # --- who is there --------------------------------------------------------------------------
 
-    @initialize(slots=st.integers(1, 3), tasks=st.integers(1, 6), rounds=st.integers(0, 25))
-    def begin(self, slots: int, tasks: int, rounds: int) -> None:
+    @initialize(
+        slots=st.integers(1, 3),
+        tasks=st.integers(1, 6),
+        rounds=st.integers(0, 8),
+        attempts=ATTEMPTS,
+    )
+    def begin(self, slots: int, tasks: int, rounds: int, attempts: str) -> None:
         self.cluster.add_master()
         self.cluster.add_master()
         self.cluster.add_worker(slots)
         self.cluster.submit(self.cluster.add_client(), tasks, attempts=2)
-        self.run_all(rounds)
+        self.run_all(rounds, steps=20, attempts=attempts)
 
     @rule(role=st.sampled_from(["master", "worker", "client"]), slots=st.integers(1, 3))
     def join(self, role: str, slots: int) -> None:
         cluster = self.cluster
-        alike = {"master": cluster.masters, "worker": cluster.workers, "client": cluster.clients}
+        alike: dict[str, Iterable[Process]] = {
+            "master": cluster.masters,
+            "worker": cluster.workers,
+            "client": cluster.clients,
+        }
         if sum(not process.over for process in alike[role]) >= MOST_ALIKE:
             return
         if role == "master":
@@ -70,40 +91,31 @@ class System(RuleBasedStateMachine):
         if client is not None:
             self.cluster.submit(client, count, attempts)
 
-    @rule(choice=CHOICE)
-    def leave(self, choice: int) -> None:
-        """A master or a worker is told to stop; a worker told twice stops cold."""
-        process = self.pick([*self.cluster.masters, *self.cluster.workers], choice)
-        if process in self.cluster.masters:
-            self.cluster.masters[process].stop()
-        elif process in self.cluster.workers:
-            self.cluster.workers[process].stop()
-
     # --- going on ------------------------------------------------------------------------------
 
-    @rule(choice=CHOICE, steps=st.integers(1, 10), thread=st.integers(0, 1))
+    @rule(choice=CHOICE, steps=st.integers(1, 5), thread=st.integers(0, 1))
     def run(self, choice: int, steps: int, thread: int) -> None:
         """One process goes on, from request to request."""
         process = self.pick(self.world.processes, choice)
-        for _ in range(steps):
-            if process is None or process.over or not self.cluster.step(process, thread):
-                return
+        if process is not None:
+            self.cluster.step(process, steps, thread)
 
-    @rule(rounds=st.integers(1, 20))
-    def run_all(self, rounds: int) -> None:
-        """All go on, taking turns."""
+    @rule(choice=CHOICE)
+    def run_to_write(self, choice: int) -> None:
+        """One process goes on to its next write, where faults do most."""
+        process = self.pick(self.world.processes, choice)
+        if process is not None:
+            self.cluster.run_to_write(process)
+
+    @rule(rounds=st.integers(1, 10), steps=st.integers(1, 20), attempts=ATTEMPTS)
+    def run_all(self, rounds: int, steps: int, attempts: str) -> None:
+        """All go on, taking turns, on a network that works."""
+        for process in self.cluster.living:
+            self.cluster.reconnect(process)
         for _ in range(rounds):
-            self.cluster.round()
-
-    @rule(choice=CHOICE, which=CHOICE, how=st.sampled_from(["done", "failed", "interrupted"]))
-    def finish(self, choice: int, which: int, how: str) -> None:
-        """An attempt ends."""
-        worker = self.pick(self.cluster.workers, choice)
-        if worker is not None:
-            hands = self.cluster.hands(worker)
-            jobs = sorted(hands.jobs)
-            if jobs:
-                hands.finish(jobs[which % len(jobs)], how)
+            self.cluster.round(steps)
+            if attempts != "last":
+                self.cluster.finish_all(attempts)
 
     @rule(seconds=st.sampled_from([0.3, 2.0, 11.0, 40.0, 200.0]))
     def pass_time(self, seconds: float) -> None:
@@ -111,43 +123,66 @@ class System(RuleBasedStateMachine):
 
     # --- faults --------------------------------------------------------------------------------
 
-    @rule(choice=CHOICE, arriving=st.integers(0, 3), stray=st.booleans())
-    def cut(self, choice: int, arriving: int, stray: bool) -> None:
-        """A connection breaks: some requests are carried out unheard, others are lost, or late."""
-        process = self.pick(self.world.processes, choice)
-        for session in process.sessions[-1:] if process else []:
-            self.world.cut(session, arriving, stray=stray)
+    @rule(
+        choice=CHOICE,
+        what=st.sampled_from(["cut", "deliver", "reconnect"]),
+        arriving=st.integers(0, 3),
+        stray=st.booleans(),
+    )
+    def network(self, choice: int, what: str, arriving: int, stray: bool) -> None:
+        """A connection breaks, with requests that are carried out unheard, lost, or late.
 
-    @rule(choice=CHOICE)
-    def reconnect(self, choice: int) -> None:
-        process = self.pick(self.world.processes, choice)
-        if process is not None:
-            self.cluster.reconnect(process)
+        Or one comes back; or a request is carried out before anybody waits for its answer.
+        """
+        process = self.pick_victim(choice)
+        for session in process.sessions[-1:] if process else []:
+            if what == "cut":
+                self.world.cut(session, arriving, stray=stray)
+            elif process is not None and not session.connected:
+                self.cluster.reconnect(process)
+            elif what == "deliver" and session.under_way:
+                session.deliver()
+
+    @rule(
+        choice=CHOICE,
+        what=st.sampled_from(["nothing", "cut", "expire", "depose"]),
+        rounds=st.integers(1, 6),
+    )
+    def stand_still(self, choice: int, what: str, rounds: int) -> None:
+        """A process stands still in the middle of a write, while the others go on without it."""
+        process = self.pick_victim(choice)
+        if process is None:
+            return
+        if what == "cut":
+            for session in process.sessions[-1:]:
+                self.world.cut(session, 1, stray=True)
+        elif what == "expire":
+            self.cluster.expire(process)
+        elif what == "depose":
+            self.cluster.depose()
+        for _ in range(rounds):
+            self.cluster.round(20, without=process)
 
     @precondition(lambda self: self.world.strays)
     @rule(choice=CHOICE)
     def deliver_late(self, choice: int) -> None:
         self.world.deliver_stray(choice % len(self.world.strays))
 
-    @rule(choice=CHOICE)
-    def expire(self, choice: int) -> None:
-        """The leader ends a session; its owner, dead or alive, hears of it later."""
-        processes = self.world.processes
-        self.cluster.expire(processes[choice % len(processes)])
-
-    @rule(choice=CHOICE, arriving=st.integers(0, 3))
-    def crash(self, choice: int, arriving: int) -> None:
-        process = self.pick(self.world.processes, choice)
-        if process is not None:
+    @rule(
+        choice=CHOICE, how=st.sampled_from(["stop", "kill", "expire"]), arriving=st.integers(0, 3)
+    )
+    def end(self, choice: int, how: str, arriving: int) -> None:
+        """A process is told to stop, or killed, or its session ends, dead or alive."""
+        if how == "expire":
+            self.cluster.expire(self.world.processes[choice % len(self.world.processes)])
+            return
+        process = self.pick_victim(choice)
+        if process is None:
+            return
+        if how == "kill":
             self.world.kill(process, arriving)
-
-    @rule(choice=CHOICE)
-    def deliver_early(self, choice: int) -> None:
-        """A request is carried out before anybody waits for its answer."""
-        process = self.pick(self.world.processes, choice)
-        for session in process.sessions[-1:] if process else []:
-            if session.connected and session.under_way:
-                session.deliver()
+        else:
+            self.cluster.stop(process)
 
     @rule(choice=CHOICE, lagging=st.booleans())
     def lag(self, choice: int, lagging: bool) -> None:
@@ -157,16 +192,14 @@ class System(RuleBasedStateMachine):
         if not lagging:
             replica.catch_up()
 
-    @rule()
-    def depose(self) -> None:
-        self.cluster.depose()
-
     # --- what must hold ------------------------------------------------------------------------
 
     @invariant()
     def the_audit_is_content(self) -> None:
         """Whatever has happened, nothing is lost and nothing recorded twice."""
-        self.cluster.audit()
+        if self.audited < len(self.cluster.store.history):
+            self.cluster.audit()
+            self.audited = len(self.cluster.store.history)
 
     def teardown(self) -> None:
         """The faults stop, and somebody is there to work."""
@@ -180,10 +213,16 @@ class System(RuleBasedStateMachine):
             self.cluster.end()
 
 
-TestSystem = System.TestCase
-TestSystem.settings = settings(
+EXAMPLES = os.environ.get("MWCTL_MODEL_EXAMPLES")
+"""How many histories to try, other ones each time; without it a few, always the same."""
+
+SETTINGS = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=int(EXAMPLES or 40),
+    derandomize=EXAMPLES is None,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+TestSystem = System.TestCase
+TestSystem.settings = SETTINGS

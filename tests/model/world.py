@@ -45,6 +45,11 @@ class Process:
         """Whether it was killed, or all its threads have ended."""
         return self.dead or all(actor.ended for actor in self.actors)
 
+    @property
+    def writes(self) -> bool:
+        """Whether it has a write under way."""
+        return any(answer.writes for session in self.sessions for answer in session.under_way)
+
 
 class Actor:
     """A thread, with as much of `threading.Thread` as the roles use."""
@@ -59,6 +64,7 @@ class Actor:
         self._world = world
         self._target = target
         self._error: BaseException | None = None
+        self._steps = 0
         self._go = threading.Semaphore(0)
         self._waits = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -79,8 +85,12 @@ class Actor:
         """Whether it has something to do."""
         return not self.ended and (self.ready() or self._world.now() >= self.deadline)
 
-    def resume(self) -> None:
-        """Let it run until it waits again. Raises what ended it, if that was an error."""
+    def resume(self, steps: int = 1) -> None:
+        """Let it run until it must wait, or has gone on so many steps from what it waited for.
+
+        Raises what ended it, if that was an error.
+        """
+        self._steps = steps - 1
         before, self._world.current = self._world.current, self
         self._go.release()
         if not self._waits.acquire(timeout=STUCK):
@@ -95,6 +105,9 @@ class Actor:
         if self.process.dead:
             raise Killed
         self.ready, self.deadline = ready, deadline
+        if self._steps and self.is_ready:
+            self._steps -= 1
+            return
         self._waits.release()
         self._go.acquire()
         if self.process.dead:
