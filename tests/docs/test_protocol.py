@@ -7,13 +7,12 @@ import re
 import msgpack
 import pytest
 
-from masterworker.decisions import backlog
+from masterworker.decisions import audit, backlog
 from masterworker.decisions.life import TRANSITIONS
 from masterworker.roles import courier, heart
 from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
-from masterworker.zookeeper import auditor
 from tests.docs import pages
 
 PAGE = pages.text(pages.DOCS / "protocol.md")
@@ -44,7 +43,7 @@ SENTENCES = [
     f"up to {limits.IN_FLIGHT} of them under way",
     f"Up to {limits.CLIENT_WINDOW} batches are under way",
     f"adds {limits.CLIENT_WINDOW + 1}: more than the chain is long",
-    f"believed only if it shows in {auditor.READINGS} readings",
+    f"believed only if it shows in {audit.READINGS} readings",
     f"a heartbeat every T/{round(1 / heart.BEAT)}",
     f"At c + T/{round(1 / heart.FENCE)} it stops",
     f"at everything every {MasterSettings().look_interval:g} s",

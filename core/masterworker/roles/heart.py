@@ -53,6 +53,11 @@ class Heart:
             self._thread.join()
 
     @property
+    def interval(self) -> float:
+        """Seconds between two heartbeats."""
+        return self._session.timeout * BEAT
+
+    @property
     def silent(self) -> bool:
         """Whether ZooKeeper was not heard for so long that attempts must not run."""
         return time.monotonic() > self._until
@@ -78,5 +83,5 @@ class Heart:
                 silent = not silent
                 log.warning("ZooKeeper is %s", "silent: attempts stop" if silent else "heard again")
                 self._session.wake.set()
-            if self._stopped.wait(self._session.timeout * BEAT):
+            if self._stopped.wait(self.interval):
                 return

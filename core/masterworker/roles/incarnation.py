@@ -134,10 +134,12 @@ class Incarnation:
     def next_look(self) -> float:
         """The monotonic second at which it looks at everything again.
 
-        While ZooKeeper is away there is nothing to look at; its return wakes the worker.
+        While ZooKeeper is away there is nothing to look at; its return wakes the worker. The end of
+        a silence does not if the heart, which looks more seldom, never noticed it.
         """
-        away = self.silent or not self._session.connected
-        return float("inf") if away else self._next_look
+        if not self._session.connected:
+            return float("inf")
+        return time.monotonic() + self._heart.interval if self.silent else self._next_look
 
     def round(self) -> None:
         """Take in what was assigned or taken away, and commit what has ended.

@@ -119,6 +119,12 @@ def split_task(task: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
+def client(task: str) -> str:
+    """The client in a task id of ours; "" for the task of one of the book's clients."""
+    match = _TASK_ID.match(task)
+    return match[1] if match else ""
+
+
 def master(name: str) -> str:
     """The znode of one running master."""
     return f"{MASTERS}/{name}"

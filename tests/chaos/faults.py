@@ -1,0 +1,314 @@
+"""Carrying out a schedule's faults: each kind strikes its victim, waits, and undoes what it did.
+
+A fault that cannot be carried out (its victim is gone, what it waits for never comes) is skipped,
+for a reason that the journal tells. Whatever else goes wrong here is a defect of the driver, and
+ends the campaign.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Literal
+
+from tests.chaos.actors import Actor, Busy
+from tests.chaos.journal import Journal
+from tests.chaos.schedule import Fault
+from tests.chaos.stage import Stage
+from tests.faults.expire import expire
+from tests.faults.proxy import Rule
+from tests.faults.wire import Op
+
+POLL: Final = 0.05  # seconds
+STRIKE_PATIENCE: Final = 8.0
+"""Seconds that a rule or a failpoint has to strike; see also SLOW_POINTS."""
+
+SLOW_POINTS: Final = ("cleaner.before-commit", "cleaner.after-commit", "master.swept")
+SLOW_PATIENCE: Final = 25.0
+"""Seconds for failpoints in the housekeeping, which waits some before it removes anything."""
+
+RESTED: Final = 2.0
+"""Seconds within which a victim that rests between two lives is to run again."""
+
+BACK_DEADLINE: Final = 20.0
+"""Seconds for whoever was struck to be back."""
+
+IN_TURN: Final = 0.3
+"""Seconds that a process rests in a rolling restart."""
+
+HOLES: Final[dict[str, Literal["to_client", "to_server", "both"]]] = {
+    "hole-in": "to_client",
+    "hole-out": "to_server",
+    "hole-both": "both",
+}
+
+
+class Skipped(Exception):
+    """This fault could not be carried out."""
+
+
+class Strike:
+    """One fault being carried out, and what the journal is to tell of it."""
+
+    def __init__(self, stage: Stage, fault: Fault) -> None:
+        self.stage = stage
+        self.fault = fault
+        self.why = f"fault {fault.number}"
+        self.target = fault.target
+        self.pid: int | None = None
+        self.began = time.time()
+        self.detail: dict[str, Any] = dict(fault.detail)
+
+    @contextlib.contextmanager
+    def victim(self) -> Iterator[Actor]:
+        """The fault's target, found out now and claimed until it is let go."""
+        actor = self._target()
+        if actor is None:
+            raise Skipped(f"there is no {self.fault.target} now")
+        with actor.claimed():
+            self.until(lambda: actor.alive, RESTED)
+            self.target, self.pid, self.began = actor.name, actor.pid, time.time()
+            if self.pid is None:
+                raise Skipped(f"{actor.name} does not run now")
+            yield actor
+
+    def hold(self, seconds: float) -> None:
+        """Let the fault last, unless the campaign is over."""
+        self.stage.over.wait(seconds)
+
+    def until(self, condition: Callable[[], object], deadline: float) -> bool:
+        """Wait for a condition; whether it came to hold within `deadline` seconds."""
+        until = time.monotonic() + deadline
+        while not condition():
+            if time.monotonic() > until or self.stage.over.wait(POLL):
+                return False
+        return True
+
+    def until_back(self, *actors: Actor) -> None:
+        """Wait until these run again."""
+        self.until(lambda: all(actor.alive or actor.done for actor in actors), BACK_DEADLINE)
+
+    def line(self, skipped: str | None) -> dict[str, Any]:
+        """The fault's line in the journal."""
+        return {
+            "number": self.fault.number,
+            "kind": self.fault.kind,
+            "target": self.target,
+            "began": self.began,
+            "ended": time.time(),
+            "pid": self.pid,
+            "detail": self.detail,
+            "skipped": skipped,
+        }
+
+    def _target(self) -> Actor | None:
+        stage, target = self.stage, self.fault.target
+        if target == "primary":
+            self.until(stage.primary, STRIKE_PATIENCE)
+            return stage.primary()
+        if target in ("leader", "follower"):
+            leader = stage.leader()
+            followers = [server for server in stage.zookeepers if server is not leader]
+            return leader if target == "leader" else followers[self.fault.number % len(followers)]
+        return stage.actor(target)
+
+
+def carry_out(stage: Stage, fault: Fault, journal: Journal) -> bool:
+    """Carry out a fault and journal it; whether it was not skipped."""
+    strike = Strike(stage, fault)
+    skipped = None
+    try:
+        with _ensemble(strike):
+            _KINDS[fault.kind](strike)
+    except (Skipped, Busy) as reason:
+        skipped = str(reason)
+    journal.write(strike.line(skipped))
+    return skipped is None
+
+
+@contextlib.contextmanager
+def _ensemble(strike: Strike) -> Iterator[None]:
+    """One harm at a time to ZooKeeper itself, and none before all its servers serve again."""
+    if strike.fault.target not in ("leader", "follower", "ensemble"):
+        yield
+        return
+    if not strike.stage.ensemble.acquire(timeout=STRIKE_PATIENCE):
+        raise Skipped("ZooKeeper has not recovered from another fault")
+    try:
+        yield
+        strike.until(strike.stage.serving, BACK_DEADLINE)
+    finally:
+        strike.stage.ensemble.release()
+
+
+# --- one process ---------------------------------------------------------------------------------
+
+
+def _kill(strike: Strike) -> None:
+    with strike.victim() as victim:
+        victim.kill(strike.why, strike.fault.duration)
+        strike.until(lambda: victim.pid != strike.pid and victim.alive, BACK_DEADLINE)
+
+
+def _stop(strike: Strike) -> None:
+    with strike.victim() as victim:
+        victim.pause()
+        strike.hold(strike.fault.duration)
+        victim.resume()
+
+
+def _failpoint(strike: Strike) -> None:
+    """Start the victim anew, armed, and see to it that it comes by the failpoint."""
+    point, action = strike.fault.detail["failpoint"], strike.fault.detail["action"]
+    armed = f"{point}:{action}:{strike.fault.detail['count']}"
+    with strike.victim() as victim:
+        before = victim.pid
+        victim.terminate(strike.why, failpoint=armed)
+        if not strike.until(lambda: victim.alive and victim.pid != before, BACK_DEADLINE):
+            raise Skipped(f"{victim.name} was not started anew")
+        pid = strike.pid = victim.pid
+        patience = SLOW_PATIENCE if point in SLOW_POINTS else STRIKE_PATIENCE
+        until = time.monotonic() + patience
+
+        def struck() -> bool:
+            if victim.role == "master" and victim.pid == pid and not victim.paused:
+                _vacate(strike, victim)
+            return victim.pid != pid or victim.paused
+
+        if not strike.until(struck, until - time.monotonic()):
+            victim.terminate(strike.why)  # disarmed
+            raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
+        strike.detail["struck"] = time.time()
+        if victim.paused:
+            strike.hold(strike.fault.duration)
+            victim.resume()
+        strike.until_back(victim)
+
+
+def _vacate(strike: Strike, heir: Actor) -> None:
+    """Have whoever is in office instead of `heir` leave it, once `heir` is there to run for it."""
+    primary = strike.stage.primary()
+    if primary is None or primary is heir or not strike.stage.at_work(heir):
+        return
+    with contextlib.suppress(Busy), primary.claimed():
+        pid = primary.pid
+        primary.terminate(strike.why)
+        strike.until(lambda: primary.pid not in (None, pid), BACK_DEADLINE)
+
+
+# --- its session, and its wire -------------------------------------------------------------------
+
+
+def _expire(strike: Strike) -> None:
+    with strike.victim() as victim:
+        session = victim.session
+        hosts = next(iter(strike.stage.serving_hosts()), None)
+        if session is None or hosts is None:
+            raise Skipped(f"{victim.name} has no session that could be ended now")
+        strike.detail["session"] = f"{session[0]:#x}"
+        try:
+            expire(hosts, *session)
+        except (OSError, TimeoutError) as error:
+            raise Skipped(f"the session did not end: {error}") from error
+
+
+def _drop(strike: Strike) -> None:
+    """Lose a request, or the reply to one; the rules on the victim's proxies count as one."""
+    fault = strike.fault
+    op, nth = Op[fault.detail["operation"]], fault.detail["nth"]
+    rules: list[Rule] = []
+
+    def none_struck(_request: bytes) -> bool:
+        return not any(rule.seen >= rule.nth for rule in rules)
+
+    with strike.victim() as victim:
+        for proxy in victim.proxies:
+            add = proxy.drop_request if fault.kind == "drop-request" else proxy.drop_reply
+            rules.append(add(op, nth, where=none_struck))
+        struck = strike.until(lambda: any(rule.struck.is_set() for rule in rules), STRIKE_PATIENCE)
+        for proxy, rule in zip(victim.proxies, rules, strict=True):
+            proxy.withdraw(rule)
+        if not struck:
+            raise Skipped(f"{victim.name} sent no {nth} {op.name} in {STRIKE_PATIENCE:g} s")
+
+
+def _reset(strike: Strike) -> None:
+    with strike.victim() as victim:
+        for proxy in victim.proxies:
+            proxy.reset()
+
+
+def _hole(strike: Strike) -> None:
+    with strike.victim() as victim:
+        for proxy in victim.proxies:
+            proxy.hold(HOLES[strike.fault.kind])
+        strike.hold(strike.fault.duration)
+        for proxy in victim.proxies:
+            proxy.release()
+
+
+def _delay(strike: Strike) -> None:
+    with strike.victim() as victim:
+        for proxy in victim.proxies:
+            proxy.delay(strike.fault.detail["latency"])
+        strike.hold(strike.fault.duration)
+        for proxy in victim.proxies:
+            proxy.delay(0.0)
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+def _rolling_restart(strike: Strike) -> None:
+    """Ask one after the other to end; the next one's turn is when the last is back at work."""
+    stage = strike.stage
+    group = stage.workers if strike.fault.target == "workers" else stage.masters
+    victims = strike.detail["victims"] = []
+    for actor in group:
+        with actor.claimed():
+            line = {"name": actor.name, "pid": actor.pid, "began": time.time()}
+            before = actor.pid
+            actor.terminate(strike.why, IN_TURN)
+            strike.until(lambda: actor.pid not in (None, before), BACK_DEADLINE)  # noqa: B023
+            strike.until(lambda: stage.at_work(actor), BACK_DEADLINE)  # noqa: B023
+            victims.append(line | {"ended": time.time()})
+
+
+def _quorum_loss(strike: Strike) -> None:
+    leader = strike.stage.leader()
+    servers = sorted(strike.stage.zookeepers, key=lambda server: server is not leader)
+    _kill_all(strike, servers[:2])
+
+
+def _ensemble_restart(strike: Strike) -> None:
+    _kill_all(strike, strike.stage.zookeepers)
+
+
+def _kill_all(strike: Strike, servers: Sequence[Actor]) -> None:
+    """Kill some servers at a time; they are back after the fault's duration."""
+    victims = strike.detail["victims"] = []
+    for server in servers:
+        victims.append({"name": server.name, "pid": server.pid, "began": time.time()})
+        server.kill(strike.why, strike.fault.duration)
+    strike.until(strike.stage.serving, strike.fault.duration + BACK_DEADLINE)
+    for victim in victims:
+        victim["ended"] = time.time()
+
+
+_KINDS: Final[dict[str, Callable[[Strike], None]]] = {
+    "kill": _kill,
+    "stop": _stop,
+    "failpoint": _failpoint,
+    "expire": _expire,
+    "drop-request": _drop,
+    "drop-reply": _drop,
+    "reset": _reset,
+    "hole-in": _hole,
+    "hole-out": _hole,
+    "hole-both": _hole,
+    "delay": _delay,
+    "rolling-restart": _rolling_restart,
+    "quorum-loss": _quorum_loss,
+    "ensemble-restart": _ensemble_restart,
+}
