@@ -116,7 +116,7 @@ FOUND: dict[str, tuple[Plant, str]] = {
     "a worker that never ends": (made("/workers/w", WORKER), "/workers/w is not ephemeral"),
     "a worker of a newer format": (
         made("/workers/w", NEWER, ephemeral=True),
-        "/workers/w: a record of format version 2",
+        f"/workers/w: a record of format version {records.FORMAT + 1}",
     ),
     "something below the epoch": (made("/epoch/x"), "/epoch: it has 1 children"),
     "an unreadable epoch": (hide("/epoch"), "/epoch: it cannot be read"),
