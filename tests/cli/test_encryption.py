@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from masterworker import Client
 from masterworker.dev.processes import Process, masterworker_command
 from masterworker.dev.server import ZooKeeperServer
+from masterworker.words.model import FINISHED
 from tests.cli.calling import Ended, mwctl
+from tests.integration.running import inspection
 from tests.waiting import eventually
 
 CONFIGURATION = """
@@ -50,9 +53,9 @@ class Cluster:
 
     def ended(self, task: str) -> str:
         """Wait until a task is finished, and say how."""
-        finished = ("done", "failed")
-        eventually(lambda: self.show(task).get("state") in finished, 20, f"{task} is finished")
-        return str(self.show(task)["state"])
+        with inspection(self.hosts) as looking:
+            eventually(lambda: looking.task(task).state in FINISHED, 20, f"{task} is finished")
+            return str(looking.task(task).state)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +86,18 @@ def test_no_plaintext_lies_anywhere(cluster: Cluster, server: ZooKeeperServer) -
     """Neither payload, option, result nor evidence is in ZooKeeper's files or in a log; the same
     task submitted without a key is, so the search finds what there is."""
     hidden, open_ = f"marker{secrets.token_hex(8)}", f"marker{secrets.token_hex(8)}"
-    for marker, key in ((hidden, "keys"), (open_, "")):
-        for options in (["cat"], ["fail"]):
-            extra = [f"--option=note={marker}", f"--option=command={options[0]}"]
-            task = cluster.submit("--executor=command", *extra, payload=marker, key=key)
-            assert cluster.ended(task) == {"cat": "done", "fail": "failed"}[options[0]]
-        assert cluster.ended(cluster.submit(payload=marker, key=key)) == "done"  # for `read`
-    files = [file for file in server.data_dir.rglob("*") if file.is_file()]
+    for marker, key_file in ((hidden, cluster.folder / "keys"), (open_, None)):
+        payload = marker.encode()
+        with Client(cluster.hosts, key_file=key_file) as client:
+            for command in ("cat", "fail"):
+                options = {"command": command, "note": marker}
+                future = client.submit(payload, executor="command", options=options)
+                if command == "cat":
+                    assert future.result(20) == payload
+                else:
+                    assert marker in str(future.exception(20))
+            client.submit(payload, executor="read").result(20)
+    files = [file for file in server.process.log.parent.rglob("*") if file.is_file()]
     stored = b"".join(file.read_bytes() for file in files)
     logged = b"".join(log.read_bytes() for log in cluster.folder.glob("*.log"))
     assert stored.count(open_.encode()) >= 4

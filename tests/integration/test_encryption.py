@@ -11,7 +11,9 @@ import pytest
 from masterworker import Client, TaskContext, TaskFailed
 from masterworker.roles.keyfile import load_keys, new_key
 from masterworker.words import paths, records
+from masterworker.words.errors import SealBroken
 from masterworker.words.executor import Executor
+from masterworker.words.model import State, Status
 from tests.integration.running import SESSION_TIMEOUT, audit, master, tree, worker
 from tests.waiting import eventually
 
@@ -136,3 +138,24 @@ def test_the_largest_payload_can_be_sealed(hosts: str, keys: Path) -> None:
     ):
         future = client.submit(largest, executor="look", options={"a": "x" * 7_000})
         assert future.result(30) == largest[::-1]
+
+
+def test_a_forged_result_is_left_for_inspection(hosts: str, keys: Path) -> None:
+    """Who can write to ZooKeeper and has no key puts a result there: the future fails, and the
+    status stays as it is, while that of a task submitted after it is taken."""
+    with tree(hosts) as kazoo, sealing(hosts, keys) as client:
+        future = client.submit(b"payload", executor="look")
+        client.flush(20)
+        forged = records.encode_status(Status(State.DONE, "look"), b"forged")
+        transaction = kazoo.transaction()
+        transaction.delete(paths.task(future.task_id))
+        transaction.create(paths.status(future.task_id), forged)
+        transaction.commit()
+        with pytest.raises(SealBroken, match="does not open with key 'k1'"):
+            future.result(20)
+        with master(hosts), worker(hosts, LOOK, keys=load_keys(keys)):
+            later = client.submit(b"later", executor="look")
+            assert later.result(20) == b"retal"
+            taken = paths.status(later.task_id)
+            eventually(lambda: not kazoo.exists(taken), what="the sound result is taken")
+        assert kazoo.get(paths.status(future.task_id))[0] == forged

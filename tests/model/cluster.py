@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import pytest
 
 from masterworker.execution.attempts import Job, Outcome
+from masterworker.execution.sandbox import Sandbox
 from masterworker.roles import account, courier, heart, incarnation, master, worker
 from masterworker.roles.client import Client
 from masterworker.roles.future import TaskFuture
@@ -60,6 +61,7 @@ class Hands:
         wake: Event,
         configs: Mapping[str, Mapping[str, Any]],
         file: Path | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self.jobs: dict[str, Job] = {}
         self._world = world

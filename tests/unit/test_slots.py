@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,30 @@ def test_a_warm_child_is_used_again_until_it_is_recycled(start: Start, outcomes:
     assert second[0] == first
     assert third != first
     eventually(lambda: not any(map(is_alive, second)))
+
+
+def test_a_child_serves_tasks_of_one_key_and_its_output_is_not_logged(
+    start: Start, outcomes: Outcomes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it holds or has printed of sealed tasks reaches no log and no other's evidence."""
+    runner = start()
+
+    def run(executor: str, key_id: str) -> Outcome:
+        one = job(executor, "1")
+        one = replace(one, task=replace(one.task, sealed=key_id))
+        runner.start([one])
+        return outcomes.of(one)
+
+    first, second, other, plain = (run("pid", key).result for key in ("k", "k", "k2", ""))
+    assert first == second
+    assert len({first, other, plain}) == 3
+    with caplog.at_level(logging.INFO, "masterworker.execution.process"):
+        assert run("noisy", "k").result == b"1"
+        assert "last words" in run("exit", "k").detail
+        assert run("noisy", "").result == b"1"
+        eventually(lambda: "from a command" in caplog.text)
+    assert caplog.text.count("from a command") == 1
+    assert "last words" not in caplog.text
 
 
 def test_slots_work_side_by_side_and_no_more_than_counted(
