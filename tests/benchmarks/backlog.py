@@ -26,13 +26,14 @@ from masterworker.dev.processes import Process, masterworker_command
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.words import paths
 from masterworker.zookeeper.inspection import Inspection
-from masterworker.zookeeper.session import Session
+from masterworker.zookeeper.session import DEFAULT_TIMEOUT, Session
 
 HEAP = 4 * 1024**3  # bytes of ZooKeeper's, which keeps every znode in memory
 PER_CLIENT = 50_000  # tasks; the futures of a client that is closed cost nothing any more
 EXECUTOR = "echo"
 TRICKLE = 10.0  # tasks per second
 POLL = 0.1  # seconds
+PATIENCE = 60.0  # seconds; the session of whoever only looks on
 MIB = 1024**2
 
 
@@ -101,13 +102,13 @@ def until(condition: str, holds: Iterator[bool]) -> float:
     raise click.ClickException(f"never: {condition}")
 
 
-def measure(tasks: int, seconds: float, folder: Path) -> Iterator[str]:
+def measure(tasks: int, seconds: float, session_timeout: float, folder: Path) -> Iterator[str]:
     """Run it all on a server of its own; yield the report line by line."""
     with ZooKeeperServer(heap=HEAP) as server:
-        session = Session(server.hosts)
+        session = Session(server.hosts, timeout=PATIENCE)
         session.start()
         session.ensure_tree()
-        where = ["--hosts", server.hosts]
+        where = ["--hosts", server.hosts, "--session-timeout", str(session_timeout)]
         master = Process("master", masterworker_command("master", *where), log=folder / "master")
         worker = Process(
             "worker",
@@ -128,6 +129,8 @@ def measure(tasks: int, seconds: float, folder: Path) -> Iterator[str]:
             after = Usage.of(master)
             yield f"{count} more within {seconds:.0f} s, all {pending(session):,} pending"
             yield f"  master meanwhile: {after.share_since(before):.1%} of a processor"
+            terms = Inspection(session).status().epoch
+            yield f"  terms of office so far: {terms}"
             yield (
                 f"  master's memory: {after.resident / MIB:.0f} MiB, at most "
                 f"{after.peak / MIB:.0f} MiB; with an empty queue {idle.resident / MIB:.0f} MiB"
@@ -147,12 +150,13 @@ def measure(tasks: int, seconds: float, folder: Path) -> Iterator[str]:
 @click.command(context_settings={"show_default": True})
 @click.option("--tasks", type=click.IntRange(min=1), default=1_000_000, help="Pending tasks.")
 @click.option("--seconds", type=float, default=60.0, help="How long each phase is measured.")
-def main(tasks: int, seconds: float) -> None:
+@click.option("--session-timeout", type=float, default=DEFAULT_TIMEOUT, help="Of the master.")
+def main(tasks: int, seconds: float, session_timeout: float) -> None:
     """Measure what a deep backlog costs the primary."""
     with tempfile.TemporaryDirectory(prefix="masterworker-backlog-") as folder:
         load_now = os.getloadavg()[0]
         click.echo(f"on {os.cpu_count()} processors, load {load_now:.1f} before")
-        for line in measure(tasks, seconds, Path(folder)):
+        for line in measure(tasks, seconds, session_timeout, Path(folder)):
             click.echo(line)
 
 

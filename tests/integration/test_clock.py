@@ -55,23 +55,24 @@ def clock(cluster: Cluster) -> Clock:
     return Clock(cluster.site)
 
 
-@pytest.mark.parametrize("jump", [JUMP, -JUMP], ids=["ahead", "back"])
-def test_clock_jumps(cluster: Cluster, clock: Clock, jump: float) -> None:
-    """Scenario 36: no session or attempt ends by it; recovery and time limits keep their time."""
+def test_clock_jumps(cluster: Cluster, clock: Clock) -> None:
+    """Scenario 36: far ahead, then far back: recovery and time limits keep their time."""
     master = cluster.master()
     assert cluster.in_office(master) == 1
     victim = cluster.worker("wait", "limited")
     first = cluster.ready(victim)
     running = cluster.client.submit(b"go", executor="wait")
     cluster.started(running.task_id, first)
-    clock.jump(jump)
+    clock.jump(JUMP)
     with pytest.raises(TaskFailed) as failed:
         cluster.client.submit(b"never", executor="limited").result(timeout=20.0)
     (attempt,) = failed.value.attempts
     assert attempt.reason == "timed_out"
-    assert abs(attempt.started - time.time() - jump) < MINUTE, "the jump was not seen at all"
+    assert attempt.started is not None
+    assert abs(attempt.started - time.time() - JUMP) < MINUTE, "the jump was not seen at all"
     (limited,) = cluster.executions(failed.value.task_id)
     assert LIMIT - 0.5 < limited.seen - limited.start < LIMIT + NOISE
+    clock.jump(-JUMP)
     heir = cluster.ready(cluster.worker("wait"))
     died = time.monotonic()
     victim.kill()

@@ -76,7 +76,7 @@ def test_deposed_primary_is_fenced_though_its_session_lives(cluster: Cluster) ->
 def test_write_of_a_primary_that_was_cut_off_is_not_sent_later(
     cluster: Cluster, proxy: Proxy, chroot: str
 ) -> None:
-    """What it queued while it had no connection dies with its session: a new one does not send."""
+    """Scenario 2: what it was to write without a connection is not written by a later session."""
     cluster.ready(cluster.worker("brief"))
     futures = cluster.client.submit_many([b""] * 4, executor="brief")
     cluster.client.flush(5.0)

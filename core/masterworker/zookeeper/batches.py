@@ -112,7 +112,7 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
 
 
 def _settle(report: Report[T], batch: _Batch[T], refusal: Refusal | None) -> list[_Batch[T]]:
-    """Enter the answer to a batch into the report; what is left of the batch is to be sent again."""
+    """Enter the answer to a batch into the report; return what of it is to be sent again."""
     if refusal is None:
         report.done += batch.abouts()
         return []
