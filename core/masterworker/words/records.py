@@ -191,7 +191,7 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
 def decode_task(task: str, data: bytes) -> Task:
     """The task named `task` whose record is `data`; `body(data)` is its payload."""
     fields = _Fields(_decode(_TASK, data))
-    return Task(
+    decoded = Task(
         id=task,
         executor=fields.executor("executor"),
         submitted=fields.seconds("submitted") or 0.0,
@@ -200,6 +200,12 @@ def decode_task(task: str, data: bytes) -> Task:
         history=fields.history("history"),
         raw=fields.flag("raw"),
     )
+    if decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES:
+        raise BadRecord(  # and there would be no room to record how its next attempt ends
+            f"field 'history' has {decoded.failures} failed attempts and {decoded.losses} lost "
+            "workers: that task has ended"
+        )
+    return decoded
 
 
 def decode_status(data: bytes) -> Status:
@@ -376,12 +382,15 @@ class _Fields:
         if not isinstance(row, list) or len(row) < 5:
             raise fail()
         worker, reason, detail, started, ended = row[:5]
-        if not (isinstance(worker, str) and len(worker) <= limits.MAX_NAME):
-            raise fail()
-        if not (isinstance(detail, str) and len(detail) <= limits.MAX_DETAIL):
+        if not (_fits(worker, limits.MAX_NAME) and _fits(detail, limits.MAX_DETAIL)):
             raise fail()
         why = _choice(Reason, reason, fail)
         return Attempt(worker, why, detail, _seconds(started, fail), _seconds(ended, fail))
+
+
+def _fits(value: object, most: int) -> bool:
+    """Whether this is text of at most `most` bytes."""
+    return isinstance(value, str) and len(value.encode()) <= most
 
 
 def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:
