@@ -284,7 +284,7 @@ def test_nonsense_on_the_pipe_is_a_crash(attempt: Attempt) -> None:
 def test_answer_of_an_executors_making_is_a_crash(attempt: Attempt) -> None:
     """What an executor writes where only its child should: its attempt fails, the slot goes on."""
     answers = {
-        b"\x81\xa1a" * 900 + b"\xc0": "which is no answer",  # too deep a nest for repr
+        b"\x81\xa1a" * 1_020 + b"\xc0": "which is no answer",  # too deep a nest for repr
         msgpack.packb({"result": bytes(MAX_PAYLOAD + 1)}): "which is no answer",
         msgpack.packb({"reason": "no reason", "detail": ""}): "which is no answer",
         b"\x81\xa1a" + b"\xdd\x00\x01\x00\x00" * 900: "broke off the conversation",
