@@ -9,6 +9,7 @@ import click
 from ..zookeeper.auditor import Auditor
 from ..zookeeper.inspection import Inspection
 from .command import Command, hosts_option
+from .logs import escape
 from .output import format_option, table, write_document
 from .reading import reading
 
@@ -83,7 +84,7 @@ def _show_audit(document: dict[str, Any]) -> None:
     balanced = not document["lost"] and not document["recorded_twice"]
     verdict = "The books balance" if balanced else "The books do not balance"
     _show("", f"{verdict}." if document["ok"] else f"{verdict}; what was found:")
-    _show(*(f"  {finding}" for finding in document["findings"]))
+    _show(*(f"  {escape(finding)}" for finding in document["findings"]))
 
 
 def _show(*lines: str) -> None:

@@ -23,6 +23,13 @@ FINDINGS: Final = 100
 """Findings spelled out at the most; the numbers count all."""
 
 
+PATH: Final = 500
+"""Characters of a strange znode's path in a finding; ours are shorter."""
+
+REASON: Final = 500
+"""Characters of why it was set aside."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The tree as read, in the order in which the fields stand.
@@ -116,7 +123,9 @@ def judge(reading: Reading) -> AuditReport:
         findings.append(f"task {task} is in more than one place: {', '.join(places)}")
         twice += paths.status(task) in places
     findings += _overfull(reading)
-    findings += [f"{path}: {why}" for path, why in sorted(reading.quarantined.items())]
+    findings += [
+        f"{path:.{PATH}}: {why:.{REASON}}" for path, why in sorted(reading.quarantined.items())
+    ]
     if len(findings) > FINDINGS:
         findings = [*islice(findings, FINDINGS), f"and {len(findings) - FINDINGS} more"]
     ledgers = [*reading.ledgers_after.values(), reading.retired]

@@ -96,6 +96,14 @@ def check_options(options: Mapping[str, str]) -> None:
         )
 
 
+def check_ledger(ledger: Ledger) -> None:
+    """Raise BadRecord if these books cannot be right, so that nobody would read them again."""
+    if ledger.unsettled < 0:
+        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+    if max(ledger.accepted, ledger.batch) > limits.MAX_COUNT:
+        raise BadRecord(f"the ledger counts beyond {limits.MAX_COUNT:,}: {ledger}")
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 
@@ -263,8 +271,7 @@ def decode_ledger(data: bytes) -> Ledger:
         expired=fields.count("expired", 0),
         batch=fields.count("batch", 0),
     )
-    if ledger.unsettled < 0:
-        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+    check_ledger(ledger)
     return ledger
 
 
@@ -284,7 +291,8 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
     try:
         header = msgpack.unpackb(packed, max_array_len=_LONGEST_LIST)
     except (ValueError, msgpack.UnpackException) as error:
-        raise BadRecord(f"a header that is not msgpack: {error}") from error
+        why = str(error) or type(error).__name__
+        raise BadRecord(f"a header that is not msgpack: {why}") from error
     if not isinstance(header, dict):
         raise BadRecord(f"a header that is a {type(header).__name__}, not a map")
     return header
@@ -326,7 +334,7 @@ class _Fields:
     def seconds(self, key: str) -> float | None:
         return _seconds(self._header.get(key), lambda: self._fail(key, "seconds, or nothing"))
 
-    def count(self, key: str, least: int, most: int = 2**53) -> int:
+    def count(self, key: str, least: int, most: int = limits.MAX_COUNT) -> int:
         value = self._header.get(key)
         if type(value) is not int or not least <= value <= most:
             raise self._fail(key, f"a whole number from {least} to {most}")

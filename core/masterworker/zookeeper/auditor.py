@@ -57,7 +57,7 @@ class Auditor:
             workers=reader.workers(),
             quarantined=quarantined,
         )
-        self._examine(reading, quarantined)
+        self._examine(reading, reader)
         twice = [task for task, count in reading.seen().items() if count > 1]
         return replace(reading, two_places=self._two_places(twice, assigned))
 
@@ -73,17 +73,20 @@ class Auditor:
                     quarantined[f"{paths.STATUS}/{name}"] = str(error)
         return ledgers
 
-    def _examine(self, reading: Reading, quarantined: dict[str, str]) -> None:
+    def _examine(self, reading: Reading, reader: Reader) -> None:
         """Read every task and status, and note what cannot be understood."""
+        quarantined = reader.quarantined
 
         def status_at(_path: str, znode: Znode) -> object:
+            if znode.children:
+                raise BadRecord(f"a status with {znode.children} children, where nothing belongs")
             return records.decode_status(znode.data)
 
         def ours_at(path: str, znode: Znode) -> object:
             decode_it = records.decode_ledger if path == paths.STATUS else records.decode_master
             return znode.data and decode_it(znode.data)
 
-        masters = [paths.master(name) for name in Reader(self._session).names(paths.MASTERS)]
+        masters = [paths.master(name) for name in reader.names(paths.MASTERS)]
         self._check([*masters, paths.MASTER, paths.EPOCH, paths.STATUS], ours_at, quarantined)
         tasks = [paths.task(name) for name in sorted(reading.pending)]
         for worker, names in reading.assigned.items():
