@@ -365,8 +365,12 @@ def test_a_hostile_header_costs_little(kind: bytes, hostile: bytes) -> None:
 WORST_DETAIL = "é" * limits.MAX_DETAIL
 WORST_OPTIONS = {f"{n:>0125}": "v" * 125 for n in range(limits.MAX_OPTIONS)}
 WORST_HISTORY = tuple(
-    Attempt("w" * limits.MAX_NAME, Reason.OUT_OF_MEMORY, WORST_DETAIL, 1.5e9, 1.6e9)
-    for _ in range(limits.MAX_ATTEMPTS + limits.MAX_LOSSES)
+    Attempt("w" * limits.MAX_NAME, reason, WORST_DETAIL, 1.5e9, 1.6e9)
+    for reason, times in (
+        (Reason.OUT_OF_MEMORY, limits.MAX_ATTEMPTS - 1),
+        (Reason.LOST, limits.MAX_LOSSES - 1),
+    )
+    for _ in range(times)
 )
 WORST_TASK = Task(
     "t",
@@ -393,7 +397,8 @@ def test_the_largest_task_fits_into_one_request() -> None:
 
 
 def test_the_largest_status_fits_into_one_request() -> None:
-    """The same holds for the status that such a task ends in."""
+    """The same holds for the status that such a task ends in, one attempt later."""
+    history = (*WORST_HISTORY, WORST_HISTORY[0])
     status = Status(
         State.FAILED,
         WORST_TASK.executor,
@@ -402,12 +407,12 @@ def test_the_largest_status_fits_into_one_request() -> None:
         1.5e9,
         1.6e9,
         Reason.LOST,
-        WORST_HISTORY,
+        history,
         WORST_TASK.sealed,
     )
     data = records.encode_status(status, WORST_PAYLOAD)
     assert len(data) + 3 * limits.MAX_NAME + 1_000 < limits.JUTE_MAXBUFFER
-    assert len(records.decode_status(data).history) == len(WORST_HISTORY)
+    assert len(records.decode_status(data).history) == len(history)
 
 
 def test_one_byte_more_is_refused() -> None:

@@ -67,6 +67,13 @@ class Office:
     epoch_owner: str
 
 
+PATH: Final = 500
+"""Characters of a strange znode's path in a finding; ours are shorter."""
+
+REASON: Final = 500
+"""Characters of why it was set aside."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The tree as read, in the order in which the fields stand.
@@ -183,7 +190,7 @@ def suspicions(reading: Reading) -> list[Finding]:
         *_misheld(reading),
         *(Finding(Kind.TREE, path, f"{path} is missing") for path in reading.missing_folders),
         *(
-            Finding(Kind.QUARANTINED, path, f"{path}: {why}")
+            Finding(Kind.QUARANTINED, path, f"{path:.{PATH}}: {why:.{REASON}}")
             for path, why in sorted(reading.quarantined.items())
         ),
     ]

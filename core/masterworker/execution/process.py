@@ -174,7 +174,8 @@ class ChildProcess:
         try:
             self._send(request, deadline)
             prefix = self._receive(frames.LENGTH.size, deadline)
-            return frames.unpack(self._receive(frames.length(prefix), deadline))
+            answer = self._receive(frames.length(prefix), deadline)
+            return frames.unpack(answer, frames.ANSWER_ENTRIES)
         except TimeoutError:
             self.end()
             ended = late

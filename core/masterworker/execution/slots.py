@@ -9,13 +9,14 @@ out and kill the process group, and whatever its thread still learns about it is
 from __future__ import annotations
 
 import logging
+import reprlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..words import records
+from ..words import limits, records
 from ..words.errors import BadConfiguration
 from ..words.executor import Executor
 from ..words.model import Reason
@@ -197,7 +198,10 @@ class ProcessRunner:
             log.error("cannot run task %s: no child process: %s", task_id, error)
             self._back_off(slot, task_id)
             return Outcome(task_id, started, time.time(), interrupted=True)
-        return _outcome(task_id, started, answer)
+        outcome = _outcome(task_id, started, answer)
+        if outcome.reason is Reason.CRASHED:
+            self._replace(slot)  # its next answer could be to this question
+        return outcome
 
     def _back_off(self, slot: _Slot, task_id: str) -> None:
         """Keep the slot taken for a while, so that tasks go where there are processes."""
@@ -253,12 +257,13 @@ def _request(job: Job) -> bytes:
 def _outcome(task_id: str, started: float, answer: Mapping[str, Any]) -> Outcome:
     ended = time.time()
     match answer:
-        case {"result": bytes(result)}:
+        case {"result": bytes(result)} if len(result) <= limits.MAX_PAYLOAD:
             return Outcome(task_id, started, ended, result)
         case {"reason": str(reason), "detail": str(detail)} if reason in {*Reason}:
             detail = records.tail(detail)
             return Outcome(task_id, started, ended, reason=Reason(reason), detail=detail)
-    detail = f"its process answered {answer!r:.200}, which is no answer"
+    said = reprlib.repr(answer)  # repr itself fails on a deep enough nest
+    detail = f"its process answered {said:.200}, which is no answer"
     return Outcome(task_id, started, ended, reason=Reason.CRASHED, detail=detail)
 
 

@@ -38,6 +38,9 @@ CLIENT_WINDOW: Final = 4
 """Batches one client keeps under way, each expecting the ledger's version that the one before it
 makes. Whoever else writes a ledger moves its version on by more than that."""
 
+MAX_COUNT: Final = 2**53
+"""The largest number a ledger holds: up to it, every program that reads JSON counts exactly."""
+
 MAX_ATTEMPTS: Final = 16
 """The most attempts a task may ask for: its whole history must fit into its header."""
 

@@ -104,6 +104,14 @@ def check_options(options: Mapping[str, str]) -> None:
         )
 
 
+def check_ledger(ledger: Ledger) -> None:
+    """Raise BadRecord if these books cannot be right, so that nobody would read them again."""
+    if ledger.unsettled < 0:
+        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+    if max(ledger.accepted, ledger.batch) > limits.MAX_COUNT:
+        raise BadRecord(f"the ledger counts beyond {limits.MAX_COUNT:,}: {ledger}")
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 
@@ -206,7 +214,7 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
 def decode_task(task: str, data: bytes) -> Task:
     """The task named `task` whose record is `data`; `body(data)` is its payload."""
     fields = _Fields(_decode(_TASK, data))
-    return Task(
+    decoded = Task(
         id=task,
         executor=fields.executor("executor"),
         submitted=fields.seconds("submitted") or 0.0,
@@ -216,6 +224,12 @@ def decode_task(task: str, data: bytes) -> Task:
         raw=fields.flag("raw"),
         sealed=fields.key_id("sealed"),
     )
+    if decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES:
+        raise BadRecord(  # and there would be no room to record how its next attempt ends
+            f"field 'history' has {decoded.failures} failed attempts and {decoded.losses} lost "
+            "workers: that task has ended"
+        )
+    return decoded
 
 
 def decode_status(data: bytes) -> Status:
@@ -275,8 +289,7 @@ def decode_ledger(data: bytes) -> Ledger:
         expired=fields.count("expired", 0),
         batch=fields.count("batch", 0),
     )
-    if ledger.unsettled < 0:
-        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+    check_ledger(ledger)
     return ledger
 
 
@@ -296,7 +309,8 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
     try:
         header = msgpack.unpackb(packed, max_array_len=_LONGEST_LIST)
     except (ValueError, msgpack.UnpackException) as error:
-        raise BadRecord(f"a header that is not msgpack: {error}") from error
+        why = str(error) or type(error).__name__
+        raise BadRecord(f"a header that is not msgpack: {why}") from error
     if not isinstance(header, dict):
         raise BadRecord(f"a header that is a {type(header).__name__}, not a map")
     return header
@@ -353,7 +367,7 @@ class _Fields:
     def seconds(self, key: str) -> float | None:
         return _seconds(self._header.get(key), lambda: self._fail(key, "seconds, or nothing"))
 
-    def count(self, key: str, least: int, most: int = 2**53) -> int:
+    def count(self, key: str, least: int, most: int = limits.MAX_COUNT) -> int:
         value = self._header.get(key)
         if type(value) is not int or not least <= value <= most:
             raise self._fail(key, f"a whole number from {least} to {most}")
@@ -409,12 +423,15 @@ class _Fields:
         if not isinstance(row, list) or len(row) < 5:
             raise fail()
         worker, reason, detail, started, ended = row[:5]
-        if not (isinstance(worker, str) and len(worker) <= limits.MAX_NAME):
-            raise fail()
-        if not (isinstance(detail, str) and len(detail) <= limits.MAX_DETAIL):
+        if not (_fits(worker, limits.MAX_NAME) and _fits(detail, limits.MAX_DETAIL)):
             raise fail()
         why = _choice(Reason, reason, fail)
         return Attempt(worker, why, detail, _seconds(started, fail), _seconds(ended, fail))
+
+
+def _fits(value: object, most: int) -> bool:
+    """Whether this is text of at most `most` bytes."""
+    return isinstance(value, str) and len(value.encode()) <= most
 
 
 def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:

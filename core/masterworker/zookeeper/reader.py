@@ -76,7 +76,7 @@ class Reader:
                 folders.append(paths.statuses(name))
         for path, names in self.names_each(folders):
             for name in names:
-                if paths.is_number(name):
+                if paths.is_client(last(path)) and paths.is_number(name):
                     finished.add(f"{last(path)}-{name}")
                 else:
                     self.quarantined[f"{path}/{name}"] = STRANGE_NAME
