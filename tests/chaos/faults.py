@@ -85,10 +85,6 @@ class Strike:
                 return False
         return True
 
-    def until_back(self, *actors: Actor) -> None:
-        """Wait until these run again."""
-        self.until(lambda: all(actor.alive or actor.done for actor in actors), BACK_DEADLINE)
-
     def line(self, skipped: str | None) -> dict[str, Any]:
         """The fault's line in the journal."""
         return {
@@ -161,40 +157,43 @@ def _stop(strike: Strike) -> None:
 def _failpoint(strike: Strike) -> None:
     """Start the victim anew, armed, and see to it that it comes by the failpoint."""
     point, action = strike.fault.detail["failpoint"], strike.fault.detail["action"]
-    armed = f"{point}:{action}:{strike.fault.detail['count']}"
+    patience = SLOW_PATIENCE if point in SLOW_POINTS else STRIKE_PATIENCE
     with strike.victim() as victim:
         before = victim.pid
-        victim.terminate(strike.why, failpoint=armed)
-        if not strike.until(lambda: victim.alive and victim.pid != before, BACK_DEADLINE):
+        victim.terminate(strike.why, failpoint=f"{point}:{action}:{strike.fault.detail['count']}")
+        if not strike.until(lambda: victim.pid not in (None, before), BACK_DEADLINE):
             raise Skipped(f"{victim.name} was not started anew")
-        pid = strike.pid = victim.pid
-        patience = SLOW_PATIENCE if point in SLOW_POINTS else STRIKE_PATIENCE
-        until = time.monotonic() + patience
+        armed = strike.pid = victim.pid
 
         def struck() -> bool:
-            if victim.role == "master" and victim.pid == pid and not victim.paused:
-                _vacate(strike, victim)
-            return victim.pid != pid or victim.paused
+            return victim.pid != armed or victim.paused
 
-        if not strike.until(struck, until - time.monotonic()):
+        def struck_in_office() -> bool:
+            if not struck():
+                _vacate(strike, victim, struck)
+            return struck()
+
+        come_by = struck_in_office if victim.role == "master" else struck
+        if not strike.until(come_by, patience):
             victim.terminate(strike.why)  # disarmed
             raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
         strike.detail["struck"] = time.time()
         if victim.paused:
             strike.hold(strike.fault.duration)
             victim.resume()
-        strike.until_back(victim)
+        strike.until(lambda: victim.alive, BACK_DEADLINE)
 
 
-def _vacate(strike: Strike, heir: Actor) -> None:
+def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
     """Have whoever is in office instead of `heir` leave it, once `heir` is there to run for it."""
     primary = strike.stage.primary()
     if primary is None or primary is heir or not strike.stage.at_work(heir):
         return
     with contextlib.suppress(Busy), primary.claimed():
         pid = primary.pid
+        strike.detail.setdefault("vacated", []).append(primary.name)
         primary.terminate(strike.why)
-        strike.until(lambda: primary.pid not in (None, pid), BACK_DEADLINE)
+        strike.until(lambda: enough() or primary.pid not in (None, pid), BACK_DEADLINE)
 
 
 # --- its session, and its wire -------------------------------------------------------------------
