@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
+from masterworker.words.model import Reason, State
 from tests.chaos.journals import End, Handed, Submission
 from tests.chaos.story import Life
 from tests.chaos.verdict import Finding, Findings, Promise
+
+_REASONS: Final = frozenset(reason.value for reason in Reason)
 
 
 def judge(
@@ -18,7 +22,7 @@ def judge(
 ) -> None:
     """Judge every result recorded and every one handed over, and that none is missing."""
     for life in lives.values():
-        if life.state == "done" and life.result != result_of(life.token).encode():
+        if life.state == State.DONE and life.result != result_of(life.token).encode():
             _report(findings, Promise.WRONG_VALUE, life.task, f"recorded {life.result!r:.100}")
     told: dict[str, Handed] = {}
     for one in handed:
@@ -36,15 +40,25 @@ def result_of(token: str) -> str:
 
 
 def _judge_one(life: Life | None, one: Handed, findings: Findings) -> None:
-    if life is None or life.accepted is None:
+    if one.outcome == "failed" and one.reason not in _REASONS:
+        what = f"was answered with no status but an error: {one.reason}"
+        _report(findings, Promise.UNANSWERED, one.task, what, one.at)
+    elif life is None or life.accepted is None:
         what = f"was handed over ({one.outcome}, token {one.token}) and had never been accepted"
         _report(findings, Promise.NEVER_ACCEPTED, one.task, what, one.at)
     elif life.token != one.token:
         what = f"has token {life.token} and was handed over for {one.token}"
         _report(findings, Promise.WRONG_VALUE, one.task, what, one.at)
-    elif one.outcome == "succeeded" and (life.state != "done" or one.value != result_of(one.token)):
+    elif not _tells(one, life):
         what = f"was handed over as {one.value!r:.100}; its state is {life.state or 'none'}"
         _report(findings, Promise.WRONG_VALUE, one.task, what, one.at)
+
+
+def _tells(one: Handed, life: Life) -> bool:
+    """Whether a client was told what was recorded, or that this expired unread."""
+    if one.outcome == "succeeded":
+        return life.state == State.DONE and one.value == result_of(one.token)
+    return life.state == State.FAILED or one.reason == Reason.EXPIRED
 
 
 def _require_answers(

@@ -202,6 +202,10 @@ def test_wrong_values() -> None:
     assert broken(sound, handed=[handed(task, "t1")]) == set()
     assert broken(sound, handed=[handed(task, "t1", value="done:t9")]) == {Promise.WRONG_VALUE}
     assert broken(sound, handed=[handed(task, "t9")]) == {Promise.WRONG_VALUE}
+    failed = handed(task, "t1", outcome="failed", reason="lost")
+    assert broken(sound, handed=[failed]) == {Promise.WRONG_VALUE}
+    assert broken(sound, handed=[replace(failed, reason="expired")]) == set()
+    assert broken(sound, handed=[replace(failed, reason="Defect()")]) == {Promise.UNANSWERED}
 
 
 def test_submission_never_answered() -> None:
