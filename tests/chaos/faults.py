@@ -8,6 +8,7 @@ ends the campaign.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal
@@ -22,11 +23,14 @@ from tests.faults.wire import Op
 
 POLL: Final = 0.05  # seconds
 STRIKE_PATIENCE: Final = 8.0
-"""Seconds that a rule or a failpoint has to strike; see also SLOW_POINTS."""
+"""Seconds that a rule or a failpoint has to strike."""
 
-SLOW_POINTS: Final = ("cleaner.before-commit", "cleaner.after-commit", "master.swept")
-SLOW_PATIENCE: Final = 25.0
-"""Seconds for failpoints in the housekeeping, which waits some before it removes anything."""
+OFFICE_PATIENCE: Final = 20.0
+"""Seconds for a failpoint that only a primary comes by: an election goes before it, and some wait
+before a primary removes what a worker left behind."""
+
+TURN_PATIENCE: Final = 20.0
+"""Seconds that a fault waits until no other of those that exclude each other is at work."""
 
 RESTED: Final = 2.0
 """Seconds within which a victim that rests between two lives is to run again."""
@@ -129,13 +133,20 @@ def _ensemble(strike: Strike) -> Iterator[None]:
     if strike.fault.target not in ("leader", "follower", "ensemble"):
         yield
         return
-    if not strike.stage.ensemble.acquire(timeout=STRIKE_PATIENCE):
-        raise Skipped("ZooKeeper has not recovered from another fault")
-    try:
+    with _turn(strike.stage.ensemble, "ZooKeeper has not recovered from another fault"):
         yield
         strike.until(strike.stage.serving, BACK_DEADLINE)
+
+
+@contextlib.contextmanager
+def _turn(lock: threading.Lock, otherwise: str) -> Iterator[None]:
+    """Wait for one's turn, or be skipped."""
+    if not lock.acquire(timeout=TURN_PATIENCE):
+        raise Skipped(otherwise)
+    try:
+        yield
     finally:
-        strike.stage.ensemble.release()
+        lock.release()
 
 
 # --- one process ---------------------------------------------------------------------------------
@@ -156,8 +167,15 @@ def _stop(strike: Strike) -> None:
 
 def _failpoint(strike: Strike) -> None:
     """Start the victim anew, armed, and see to it that it comes by the failpoint."""
+    if strike.fault.target.startswith("master"):
+        with _turn(strike.stage.office, "another fault sees to it who is in office"):
+            _armed(strike, OFFICE_PATIENCE)
+    else:
+        _armed(strike, STRIKE_PATIENCE)
+
+
+def _armed(strike: Strike, patience: float) -> None:
     point, action = strike.fault.detail["failpoint"], strike.fault.detail["action"]
-    patience = SLOW_PATIENCE if point in SLOW_POINTS else STRIKE_PATIENCE
     with strike.victim() as victim:
         before = victim.pid
         victim.terminate(strike.why, failpoint=f"{point}:{action}:{strike.fault.detail['count']}")
@@ -173,15 +191,26 @@ def _failpoint(strike: Strike) -> None:
                 _vacate(strike, victim, struck)
             return struck()
 
-        come_by = struck_in_office if victim.role == "master" else struck
-        if not strike.until(come_by, patience):
-            victim.terminate(strike.why)  # disarmed
-            raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
+        try:
+            if point.startswith("cleaner."):
+                _leave_a_folder(strike)
+            if not strike.until(struck_in_office if victim.role == "master" else struck, patience):
+                raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
+        except Skipped:
+            victim.terminate(strike.why)  # and so disarm it
+            raise
         strike.detail["struck"] = time.time()
         if victim.paused:
             strike.hold(strike.fault.duration)
             victim.resume()
         strike.until(lambda: victim.alive, BACK_DEADLINE)
+
+
+def _leave_a_folder(strike: Strike) -> None:
+    """End a worker's session, so that the primary has a folder to remove some time later."""
+    worker = strike.stage.workers[strike.fault.number % len(strike.stage.workers)]
+    strike.detail["expired"] = worker.name
+    _end_session(strike, worker)
 
 
 def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
@@ -201,15 +230,19 @@ def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
 
 def _expire(strike: Strike) -> None:
     with strike.victim() as victim:
-        session = victim.session
-        hosts = next(iter(strike.stage.serving_hosts()), None)
-        if session is None or hosts is None:
-            raise Skipped(f"{victim.name} has no session that could be ended now")
-        strike.detail["session"] = f"{session[0]:#x}"
-        try:
-            expire(hosts, *session)
-        except (OSError, TimeoutError) as error:
-            raise Skipped(f"the session did not end: {error}") from error
+        _end_session(strike, victim)
+
+
+def _end_session(strike: Strike, victim: Actor) -> None:
+    hosts = next(strike.stage.serving_hosts(), None)
+    session = victim.session
+    if session is None or hosts is None:
+        raise Skipped(f"{victim.name} has no session that could be ended now")
+    strike.detail["session"] = f"{session[0]:#x}"
+    try:
+        expire(hosts, *session)
+    except (OSError, TimeoutError) as error:
+        raise Skipped(f"the session did not end: {error}") from error
 
 
 def _drop(strike: Strike) -> None:
