@@ -8,32 +8,22 @@ ends the campaign.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from tests.chaos.actors import Actor, Busy
 from tests.chaos.journal import Journal
 from tests.chaos.schedule import Fault
 from tests.chaos.stage import Stage
+from tests.chaos.strike import PATIENCE, Skipped, Strike, turn
 from tests.faults.expire import expire
 from tests.faults.proxy import Rule
 from tests.faults.wire import Op
 
-POLL: Final = 0.05  # seconds
-STRIKE_PATIENCE: Final = 8.0
-"""Seconds that a rule or a failpoint has to strike."""
-
 OFFICE_PATIENCE: Final = 20.0
 """Seconds for a failpoint that only a primary comes by: an election goes before it, and some wait
 before a primary removes what a worker left behind."""
-
-TURN_PATIENCE: Final = 20.0
-"""Seconds that a fault waits until no other of those that exclude each other is at work."""
-
-RESTED: Final = 2.0
-"""Seconds within which a victim that rests between two lives is to run again."""
 
 BACK_DEADLINE: Final = 20.0
 """Seconds for whoever was struck to be back."""
@@ -46,72 +36,6 @@ HOLES: Final[dict[str, Literal["to_client", "to_server", "both"]]] = {
     "hole-out": "to_server",
     "hole-both": "both",
 }
-
-
-class Skipped(Exception):
-    """This fault could not be carried out."""
-
-
-class Strike:
-    """One fault being carried out, and what the journal is to tell of it."""
-
-    def __init__(self, stage: Stage, fault: Fault) -> None:
-        self.stage = stage
-        self.fault = fault
-        self.why = f"fault {fault.number}"
-        self.target = fault.target
-        self.pid: int | None = None
-        self.began = time.time()
-        self.detail: dict[str, Any] = dict(fault.detail)
-
-    @contextlib.contextmanager
-    def victim(self) -> Iterator[Actor]:
-        """The fault's target, found out now and claimed until it is let go."""
-        actor = self._target()
-        if actor is None:
-            raise Skipped(f"there is no {self.fault.target} now")
-        with actor.claimed():
-            self.until(lambda: actor.alive, RESTED)
-            self.target, self.pid, self.began = actor.name, actor.pid, time.time()
-            if self.pid is None:
-                raise Skipped(f"{actor.name} does not run now")
-            yield actor
-
-    def hold(self, seconds: float) -> None:
-        """Let the fault last, unless the campaign is over."""
-        self.stage.over.wait(seconds)
-
-    def until(self, condition: Callable[[], object], deadline: float) -> bool:
-        """Wait for a condition; whether it came to hold within `deadline` seconds."""
-        until = time.monotonic() + deadline
-        while not condition():
-            if time.monotonic() > until or self.stage.over.wait(POLL):
-                return False
-        return True
-
-    def line(self, skipped: str | None) -> dict[str, Any]:
-        """The fault's line in the journal."""
-        return {
-            "number": self.fault.number,
-            "kind": self.fault.kind,
-            "target": self.target,
-            "began": self.began,
-            "ended": time.time(),
-            "pid": self.pid,
-            "detail": self.detail,
-            "skipped": skipped,
-        }
-
-    def _target(self) -> Actor | None:
-        stage, target = self.stage, self.fault.target
-        if target == "primary":
-            self.until(stage.primary, STRIKE_PATIENCE)
-            return stage.primary()
-        if target in ("leader", "follower"):
-            leader = stage.leader()
-            followers = [server for server in stage.zookeepers if server is not leader]
-            return leader if target == "leader" else followers[self.fault.number % len(followers)]
-        return stage.actor(target)
 
 
 def carry_out(stage: Stage, fault: Fault, journal: Journal) -> bool:
@@ -133,20 +57,9 @@ def _ensemble(strike: Strike) -> Iterator[None]:
     if strike.fault.target not in ("leader", "follower", "ensemble"):
         yield
         return
-    with _turn(strike.stage.ensemble, "ZooKeeper has not recovered from another fault"):
+    with turn(strike.stage.ensemble, "ZooKeeper has not recovered from another fault"):
         yield
         strike.until(strike.stage.serving, BACK_DEADLINE)
-
-
-@contextlib.contextmanager
-def _turn(lock: threading.Lock, otherwise: str) -> Iterator[None]:
-    """Wait for one's turn, or be skipped."""
-    if not lock.acquire(timeout=TURN_PATIENCE):
-        raise Skipped(otherwise)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # --- one process ---------------------------------------------------------------------------------
@@ -168,10 +81,10 @@ def _stop(strike: Strike) -> None:
 def _failpoint(strike: Strike) -> None:
     """Start the victim anew, armed, and see to it that it comes by the failpoint."""
     if strike.fault.target.startswith("master"):
-        with _turn(strike.stage.office, "another fault sees to it who is in office"):
+        with turn(strike.stage.office, "another fault sees to it who is in office"):
             _armed(strike, OFFICE_PATIENCE)
     else:
-        _armed(strike, STRIKE_PATIENCE)
+        _armed(strike, PATIENCE)
 
 
 def _armed(strike: Strike, patience: float) -> None:
@@ -258,11 +171,11 @@ def _drop(strike: Strike) -> None:
         for proxy in victim.proxies:
             add = proxy.drop_request if fault.kind == "drop-request" else proxy.drop_reply
             rules.append(add(op, nth, where=none_struck))
-        struck = strike.until(lambda: any(rule.struck.is_set() for rule in rules), STRIKE_PATIENCE)
+        struck = strike.until(lambda: any(rule.struck.is_set() for rule in rules), PATIENCE)
         for proxy, rule in zip(victim.proxies, rules, strict=True):
             proxy.withdraw(rule)
         if not struck:
-            raise Skipped(f"{victim.name} sent no {nth} {op.name} in {STRIKE_PATIENCE:g} s")
+            raise Skipped(f"{victim.name} sent no {nth} {op.name} in {PATIENCE:g} s")
 
 
 def _reset(strike: Strike) -> None:
