@@ -8,8 +8,10 @@ ends the campaign.
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from tests.chaos.actors import Actor, Busy
@@ -21,9 +23,12 @@ from tests.faults.expire import expire
 from tests.faults.proxy import Rule
 from tests.faults.wire import Op
 
-OFFICE_PATIENCE: Final = 20.0
-"""Seconds for a failpoint that only a primary comes by: an election goes before it, and some wait
-before a primary removes what a worker left behind."""
+FAILPOINT_PATIENCE: Final = 15.0
+"""Seconds that an armed process has to come by its failpoint, its start included."""
+
+OFFICE_PATIENCE: Final = 30.0
+"""The same for one that only a primary comes by: an election goes before it, and some wait before
+a primary removes what a worker left behind."""
 
 BACK_DEADLINE: Final = 20.0
 """Seconds for whoever was struck to be back."""
@@ -40,14 +45,14 @@ HOLES: Final[dict[str, Literal["to_client", "to_server", "both"]]] = {
 
 def carry_out(stage: Stage, fault: Fault, journal: Journal) -> bool:
     """Carry out a fault and journal it; whether it was not skipped."""
-    strike = Strike(stage, fault)
+    strike = Strike(stage, fault, journal)
     skipped = None
     try:
         with _ensemble(strike):
             _KINDS[fault.kind](strike)
     except (Skipped, Busy) as reason:
         skipped = str(reason)
-    journal.write(strike.line(skipped))
+    strike.end(skipped)
     return skipped is None
 
 
@@ -82,12 +87,12 @@ def _failpoint(strike: Strike) -> None:
     """Start the victim anew, armed, and see to it that it comes by the failpoint."""
     if strike.fault.target.startswith("master"):
         with turn(strike.stage.office, "another fault sees to it who is in office"):
-            _armed(strike, OFFICE_PATIENCE)
+            _arm(strike, OFFICE_PATIENCE)
     else:
-        _armed(strike, PATIENCE)
+        _arm(strike, FAILPOINT_PATIENCE)
 
 
-def _armed(strike: Strike, patience: float) -> None:
+def _arm(strike: Strike, patience: float) -> None:
     point, action = strike.fault.detail["failpoint"], strike.fault.detail["action"]
     with strike.victim() as victim:
         before = victim.pid
@@ -104,26 +109,26 @@ def _armed(strike: Strike, patience: float) -> None:
                 _vacate(strike, victim, struck)
             return struck()
 
-        try:
-            if point.startswith("cleaner."):
-                _leave_a_folder(strike)
-            if not strike.until(struck_in_office if victim.role == "master" else struck, patience):
-                raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
-        except Skipped:
-            victim.terminate(strike.why)  # and so disarm it
-            raise
+        if point.startswith("cleaner."):
+            _leave_a_folder(strike)
+        in_time = strike.until(struck_in_office if victim.role == "master" else struck, patience)
         strike.detail["struck"] = time.time()
         if victim.paused:
             strike.hold(strike.fault.duration)
             victim.resume()
+        elif not in_time:
+            victim.terminate(strike.why)  # and so disarm it
+            raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
+        elif victim.exit_code != -signal.SIGKILL:
+            raise Skipped(f"{victim.name} ended with {victim.exit_code} before it came by {point}")
         strike.until(lambda: victim.alive, BACK_DEADLINE)
 
 
 def _leave_a_folder(strike: Strike) -> None:
     """End a worker's session, so that the primary has a folder to remove some time later."""
     worker = strike.stage.workers[strike.fault.number % len(strike.stage.workers)]
-    strike.detail["expired"] = worker.name
-    _end_session(strike, worker)
+    fault = replace(strike.fault, kind="expire", target=worker.name, detail={})
+    carry_out(strike.stage, fault, strike.journal)
 
 
 def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
@@ -143,19 +148,15 @@ def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
 
 def _expire(strike: Strike) -> None:
     with strike.victim() as victim:
-        _end_session(strike, victim)
-
-
-def _end_session(strike: Strike, victim: Actor) -> None:
-    hosts = next(strike.stage.serving_hosts(), None)
-    session = victim.session
-    if session is None or hosts is None:
-        raise Skipped(f"{victim.name} has no session that could be ended now")
-    strike.detail["session"] = f"{session[0]:#x}"
-    try:
-        expire(hosts, *session)
-    except (OSError, TimeoutError) as error:
-        raise Skipped(f"the session did not end: {error}") from error
+        hosts = next(strike.stage.serving_hosts(), None)
+        session = victim.session
+        if session is None or hosts is None:
+            raise Skipped(f"{victim.name} has no session that could be ended now")
+        strike.detail["session"] = f"{session[0]:#x}"
+        try:
+            expire(hosts, *session)
+        except (OSError, TimeoutError) as error:
+            raise Skipped(f"the session did not end: {error}") from error
 
 
 def _drop(strike: Strike) -> None:

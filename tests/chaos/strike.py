@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tests.chaos.actors import Actor
+from tests.chaos.journal import Journal
 from tests.chaos.schedule import Fault
 from tests.chaos.stage import Stage
 
@@ -17,7 +18,7 @@ POLL: Final = 0.05  # seconds
 PATIENCE: Final = 8.0
 """Seconds that a fault waits for what it needs: a victim, a request to be lost, a failpoint."""
 
-TURN_PATIENCE: Final = 20.0
+TURN_PATIENCE: Final = 30.0
 """Seconds that a fault waits until no other of those that exclude each other is at work."""
 
 RESTED: Final = 2.0
@@ -31,9 +32,10 @@ class Skipped(Exception):
 class Strike:
     """One fault being carried out, and what the journal is to tell of it."""
 
-    def __init__(self, stage: Stage, fault: Fault) -> None:
+    def __init__(self, stage: Stage, fault: Fault, journal: Journal) -> None:
         self.stage = stage
         self.fault = fault
+        self.journal = journal
         self.why = f"fault {fault.number}"
         self.target = fault.target
         self.pid: int | None = None
@@ -65,18 +67,20 @@ class Strike:
                 return False
         return True
 
-    def line(self, skipped: str | None) -> dict[str, Any]:
-        """The fault's line in the journal."""
-        return {
-            "number": self.fault.number,
-            "kind": self.fault.kind,
-            "target": self.target,
-            "began": self.began,
-            "ended": time.time(),
-            "pid": self.pid,
-            "detail": self.detail,
-            "skipped": skipped,
-        }
+    def end(self, skipped: str | None) -> None:
+        """Journal the fault."""
+        self.journal.write(
+            {
+                "number": self.fault.number,
+                "kind": self.fault.kind,
+                "target": self.target,
+                "began": self.began,
+                "ended": time.time(),
+                "pid": self.pid,
+                "detail": self.detail,
+                "skipped": skipped,
+            }
+        )
 
     def _target(self) -> Actor | None:
         stage, target = self.stage, self.fault.target
