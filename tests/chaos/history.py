@@ -28,7 +28,7 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -143,22 +143,36 @@ class History:
     `left_out` are the zxids that one server alone has at the end of a leader's epoch.
     """
 
-    def __init__(self, entries: dict[int, _Entry], left_out: Sequence[int]) -> None:
+    def __init__(
+        self, entries: dict[int, _Entry], left_out: Sequence[int], chroot: str = ""
+    ) -> None:
         self.zxids = sorted(entries)
         self.left_out = list(left_out)
         self._entries = entries
+        self._chroot = chroot
 
     def __iter__(self) -> Iterator[Transaction]:
         for zxid in self.zxids:
             transaction = _transaction(self._entries[zxid].body())
             if transaction is not None:
-                yield transaction
+                yield _below(self._chroot, transaction) if self._chroot else transaction
 
 
-def read(servers: Sequence[Path]) -> History:
+def _below(chroot: str, transaction: Transaction) -> Transaction:
+    """A transaction as those see it whose tree begins at `chroot`."""
+    ours = tuple(
+        operation._replace(path=operation.path.removeprefix(chroot))
+        for operation in transaction.operations
+        if operation.path.startswith(f"{chroot}/")
+    )
+    return replace(transaction, operations=ours)
+
+
+def read(servers: Sequence[Path], chroot: str = "") -> History:
     """Merge the logs of servers, each given by a directory above its log files.
 
-    They may be those of running servers. Raises Unjudgeable.
+    They may be those of running servers. With a `chroot`, only what lies below it is told, by
+    paths that begin there. Raises Unjudgeable.
     """
     merged: dict[int, _Entry] = {}
     last: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(servers))
@@ -177,7 +191,7 @@ def read(servers: Sequence[Path]) -> History:
     for zxid in left_out:
         del merged[zxid]
     _require_complete(sorted(merged))
-    return History(merged, left_out)
+    return History(merged, left_out, chroot)
 
 
 def _lone_tails(merged: dict[int, _Entry], last: dict[int, list[int]]) -> list[int]:

@@ -24,8 +24,9 @@ ORDERLY = (0, 143, 130, -15)
 def judge_run(run: Path) -> Verdict:
     """Judge the run in this directory. Raises history.Unjudgeable if its evidence does not do."""
     servers = sorted(path for path in (run / "zookeeper").iterdir() if path.is_dir())
-    found = history.read(servers)
-    return judge(found, journals.read(run), left_out=len(found.left_out))
+    said = journals.read(run)
+    found = history.read(servers, said.settings.chroot)
+    return judge(found, said, left_out=len(found.left_out))
 
 
 def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int = 0) -> Verdict:

@@ -26,8 +26,11 @@ class Reach:
         return found
 
     def alone(self, fault: Fault, until: float) -> bool:
-        """Whether no other fault had effect from this one's beginning until then."""
-        return all(other is fault for other in self._during(fault.began, until))
+        """Whether no other fault, but one of a client, had effect from its beginning until then."""
+        return all(
+            other is fault or other.target.startswith("client")
+            for other in self._during(fault.began, until)
+        )
 
     def _during(self, since: float, until: float) -> Iterator[Fault]:
         for fault in self.faults:

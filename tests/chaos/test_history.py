@@ -29,6 +29,8 @@ def test_what_one_server_did(tmp_path: Path) -> None:
             session = kazoo.client_id[0]
             kazoo.create("/plain", b"one")
             kazoo.set("/plain", b"two")
+            kazoo.create("/plain/child", b"")
+            kazoo.delete("/plain/child")
             kazoo.create("/brief", b"", ephemeral=True)
             multi = kazoo.transaction()
             multi.check("/plain", 1)
@@ -40,14 +42,18 @@ def test_what_one_server_did(tmp_path: Path) -> None:
             refused.delete("/nowhere")
             assert isinstance(refused.commit()[0], RolledBackError)
         found = list(history.read([tmp_path]))
+        below = [one.operations for one in history.read([tmp_path], "/plain") if one.operations]
     assert [(one.event, one.operations) for one in found if one.session == session] == [
         ("opened", ()),
         ("", (Create("/plain", b"one"),)),
         ("", (Set("/plain", b"two", 1),)),
+        ("", (Create("/plain/child", b""),)),
+        ("", (Delete("/plain/child"),)),
         ("", (Create("/brief", b"", ephemeral=True),)),
         ("", (Check("/plain", 1), Create("/made", b"\x00\xff"), Delete("/plain"))),
         ("closed", (Delete("/brief"),)),
     ]
+    assert below == [(Create("/child", b""),), (Delete("/child"),)]
     assert found[0].at == pytest.approx(found[-1].at, abs=30.0)
 
 
