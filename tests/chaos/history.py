@@ -183,7 +183,7 @@ def read(servers: Sequence[Path], chroot: str = "") -> History:
         for file in files:
             for zxid, entry in _entries(file):
                 known = merged.setdefault(zxid, entry)
-                if (known.checksum, known.length) != (entry.checksum, entry.length):
+                if not _agree(known, entry):
                     raise Unjudgeable(f"{file} has another transaction {zxid:#x} than its peers")
                 epoch, count = _number(zxid)
                 last[epoch][index] = max(last[epoch][index], count)
@@ -192,6 +192,17 @@ def read(servers: Sequence[Path], chroot: str = "") -> History:
         del merged[zxid]
     _require_complete(sorted(merged))
     return History(merged, left_out, chroot)
+
+
+def _agree(one: _Entry, other: _Entry) -> bool:
+    """Whether two servers have the same transaction.
+
+    The bytes of a multi that failed may differ: while one thread of a server writes it to the log,
+    another applies it, and turns its parts into errors.
+    """
+    if (one.checksum, one.length) == (other.checksum, other.length):
+        return True
+    return _transaction(one.body()) == _transaction(other.body())
 
 
 def _lone_tails(merged: dict[int, _Entry], last: dict[int, list[int]]) -> list[int]:

@@ -168,6 +168,27 @@ def test_servers_that_contradict_each_other_are_not_judged(tmp_path: Path) -> No
         history.read([one, two])
 
 
+def failed_multi(zxid: int, kind: int) -> bytes:
+    """An entry of a log: a multi of a check, logged as of this kind, and a part that failed."""
+    check = text("/epoch") + struct.pack("!i", 3)
+    body = struct.pack("!qiqqii", 7, 1, zxid, 5_000, 14, 2)
+    body += struct.pack("!ii", kind, len(check)) + check + struct.pack("!iii", -1, 4, -101)
+    return struct.pack("!qi", zlib.adler32(body), len(body)) + body + b"B"
+
+
+def test_failed_multi_may_look_different_on_two_servers(tmp_path: Path) -> None:
+    """One logged it while another thread turned its parts into errors. It failed on both."""
+    check, error = 13, -1
+    one = server(tmp_path / "1", [failed_multi(zxid(1, 1), check)])
+    two = server(tmp_path / "2", [failed_multi(zxid(1, 1), error)])
+    found = history.read([one, two])
+    assert found.zxids == [zxid(1, 1)]
+    assert list(found) == []
+    three = server(tmp_path / "3", [deletion(zxid(1, 1))])
+    with pytest.raises(Unjudgeable, match="another transaction"):
+        history.read([one, three])
+
+
 @pytest.mark.parametrize("cut", [1, 8, 20, 40])
 def test_entry_that_a_dying_server_did_not_finish_is_no_entry(tmp_path: Path, cut: int) -> None:
     """Its last bytes never came to the disk, or zeros stand there."""

@@ -374,6 +374,13 @@ def test_process_that_ended_by_itself() -> None:
     assert broken(Scene(), ends=[replace(crashed, at=BEGAN + 101)]) == set()
 
 
+def test_process_that_found_no_zookeeper() -> None:
+    """To end with 69 is right while the way to ZooKeeper is struck, and only then."""
+    gave_up = End(BEGAN + 10, "worker-1", "worker", 5, 69, None)
+    assert broken(Scene(), ends=[gave_up]) == {Promise.ENDED}
+    assert broken(Scene(), ends=[gave_up], faults=[kill(BEGAN + 8, "zookeeper-2")]) == set()
+
+
 # --- measurements ----------------------------------------------------------------------------
 
 

@@ -33,8 +33,10 @@ pytestmark = pytest.mark.zookeeper
 
 @contextlib.contextmanager
 def connected(hosts: str) -> Iterator[KazooClient]:
-    """A started client that keeps trying."""
-    client = KazooClient(hosts, connection_retry=KazooRetry(max_tries=-1, max_delay=0.2))
+    """A started client that keeps trying, also where a starting server never answers it."""
+    client = KazooClient(
+        hosts, timeout=2.0, connection_retry=KazooRetry(max_tries=-1, max_delay=0.2)
+    )
     client.start(10)
     try:
         yield client

@@ -40,6 +40,7 @@ from ..words.errors import (
     SessionLost,
     Unavailable,
 )
+from .handshakes import Handshakes
 from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
 
 log = logging.getLogger(__name__)
@@ -154,8 +155,7 @@ class Session:
         except (ValueError, _KazooError) as error:
             raise _no_hosts(hosts) from error
         self._kazoo.add_listener(self._state_changed)
-        self._timeout = timeout
-        self._note_agreed_timeout()
+        self._handshakes = Handshakes(self._kazoo, timeout, self.abandon)
 
     # --- its life ----------------------------------------------------------------------------
 
@@ -200,21 +200,6 @@ class Session:
         self._lost.set()
         self.wake.set()
 
-    def _note_agreed_timeout(self) -> None:
-        """Learn what timeout the server agreed to, which kazoo keeps to itself.
-
-        It may be shorter than what we asked for, and a worker must fall silent before it.
-        """
-        handler = self._kazoo._connection
-        connect = handler._connect
-
-        def noting(*args: Any) -> Any:
-            read_timeout, connect_timeout = connect(*args)
-            self._timeout = read_timeout * 1.5 / 1000.0  # kazoo reads for two thirds of it
-            return read_timeout, connect_timeout
-
-        handler._connect = noting
-
     def _state_changed(self, state: str) -> None:
         if state == KazooState.LOST:
             self._lost.set()
@@ -237,7 +222,7 @@ class Session:
     @property
     def timeout(self) -> float:
         """Seconds of silence after which the server ends the session, as it agreed to."""
-        return self._timeout
+        return self._handshakes.timeout
 
     @property
     def identity(self) -> int:
