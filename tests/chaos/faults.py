@@ -8,28 +8,27 @@ ends the campaign.
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Final, Literal
 
 from tests.chaos.actors import Actor, Busy
 from tests.chaos.journal import Journal
 from tests.chaos.schedule import Fault
 from tests.chaos.stage import Stage
+from tests.chaos.strike import PATIENCE, Skipped, Strike, turn
 from tests.faults.expire import expire
 from tests.faults.proxy import Rule
 from tests.faults.wire import Op
 
-POLL: Final = 0.05  # seconds
-STRIKE_PATIENCE: Final = 8.0
-"""Seconds that a rule or a failpoint has to strike; see also SLOW_POINTS."""
+FAILPOINT_PATIENCE: Final = 15.0
+"""Seconds that an armed process has to come by its failpoint, its start included."""
 
-SLOW_POINTS: Final = ("cleaner.before-commit", "cleaner.after-commit", "master.swept")
-SLOW_PATIENCE: Final = 25.0
-"""Seconds for failpoints in the housekeeping, which waits some before it removes anything."""
-
-RESTED: Final = 2.0
-"""Seconds within which a victim that rests between two lives is to run again."""
+OFFICE_PATIENCE: Final = 30.0
+"""The same for one that only a primary comes by: an election goes before it, and some wait before
+a primary removes what a worker left behind."""
 
 BACK_DEADLINE: Final = 20.0
 """Seconds for whoever was struck to be back."""
@@ -44,86 +43,16 @@ HOLES: Final[dict[str, Literal["to_client", "to_server", "both"]]] = {
 }
 
 
-class Skipped(Exception):
-    """This fault could not be carried out."""
-
-
-class Strike:
-    """One fault being carried out, and what the journal is to tell of it."""
-
-    def __init__(self, stage: Stage, fault: Fault) -> None:
-        self.stage = stage
-        self.fault = fault
-        self.why = f"fault {fault.number}"
-        self.target = fault.target
-        self.pid: int | None = None
-        self.began = time.time()
-        self.detail: dict[str, Any] = dict(fault.detail)
-
-    @contextlib.contextmanager
-    def victim(self) -> Iterator[Actor]:
-        """The fault's target, found out now and claimed until it is let go."""
-        actor = self._target()
-        if actor is None:
-            raise Skipped(f"there is no {self.fault.target} now")
-        with actor.claimed():
-            self.until(lambda: actor.alive, RESTED)
-            self.target, self.pid, self.began = actor.name, actor.pid, time.time()
-            if self.pid is None:
-                raise Skipped(f"{actor.name} does not run now")
-            yield actor
-
-    def hold(self, seconds: float) -> None:
-        """Let the fault last, unless the campaign is over."""
-        self.stage.over.wait(seconds)
-
-    def until(self, condition: Callable[[], object], deadline: float) -> bool:
-        """Wait for a condition; whether it came to hold within `deadline` seconds."""
-        until = time.monotonic() + deadline
-        while not condition():
-            if time.monotonic() > until or self.stage.over.wait(POLL):
-                return False
-        return True
-
-    def until_back(self, *actors: Actor) -> None:
-        """Wait until these run again."""
-        self.until(lambda: all(actor.alive or actor.done for actor in actors), BACK_DEADLINE)
-
-    def line(self, skipped: str | None) -> dict[str, Any]:
-        """The fault's line in the journal."""
-        return {
-            "number": self.fault.number,
-            "kind": self.fault.kind,
-            "target": self.target,
-            "began": self.began,
-            "ended": time.time(),
-            "pid": self.pid,
-            "detail": self.detail,
-            "skipped": skipped,
-        }
-
-    def _target(self) -> Actor | None:
-        stage, target = self.stage, self.fault.target
-        if target == "primary":
-            self.until(stage.primary, STRIKE_PATIENCE)
-            return stage.primary()
-        if target in ("leader", "follower"):
-            leader = stage.leader()
-            followers = [server for server in stage.zookeepers if server is not leader]
-            return leader if target == "leader" else followers[self.fault.number % len(followers)]
-        return stage.actor(target)
-
-
 def carry_out(stage: Stage, fault: Fault, journal: Journal) -> bool:
     """Carry out a fault and journal it; whether it was not skipped."""
-    strike = Strike(stage, fault)
+    strike = Strike(stage, fault, journal)
     skipped = None
     try:
         with _ensemble(strike):
             _KINDS[fault.kind](strike)
     except (Skipped, Busy) as reason:
         skipped = str(reason)
-    journal.write(strike.line(skipped))
+    strike.end(skipped)
     return skipped is None
 
 
@@ -133,13 +62,9 @@ def _ensemble(strike: Strike) -> Iterator[None]:
     if strike.fault.target not in ("leader", "follower", "ensemble"):
         yield
         return
-    if not strike.stage.ensemble.acquire(timeout=STRIKE_PATIENCE):
-        raise Skipped("ZooKeeper has not recovered from another fault")
-    try:
+    with turn(strike.stage.ensemble, "ZooKeeper has not recovered from another fault"):
         yield
         strike.until(strike.stage.serving, BACK_DEADLINE)
-    finally:
-        strike.stage.ensemble.release()
 
 
 # --- one process ---------------------------------------------------------------------------------
@@ -160,41 +85,62 @@ def _stop(strike: Strike) -> None:
 
 def _failpoint(strike: Strike) -> None:
     """Start the victim anew, armed, and see to it that it comes by the failpoint."""
+    if strike.fault.target.startswith("master"):
+        with turn(strike.stage.office, "another fault sees to it who is in office"):
+            _arm(strike, OFFICE_PATIENCE)
+    else:
+        _arm(strike, FAILPOINT_PATIENCE)
+
+
+def _arm(strike: Strike, patience: float) -> None:
     point, action = strike.fault.detail["failpoint"], strike.fault.detail["action"]
-    armed = f"{point}:{action}:{strike.fault.detail['count']}"
     with strike.victim() as victim:
         before = victim.pid
-        victim.terminate(strike.why, failpoint=armed)
-        if not strike.until(lambda: victim.alive and victim.pid != before, BACK_DEADLINE):
+        victim.terminate(strike.why, failpoint=f"{point}:{action}:{strike.fault.detail['count']}")
+        if not strike.until(lambda: victim.pid not in (None, before), BACK_DEADLINE):
             raise Skipped(f"{victim.name} was not started anew")
-        pid = strike.pid = victim.pid
-        patience = SLOW_PATIENCE if point in SLOW_POINTS else STRIKE_PATIENCE
-        until = time.monotonic() + patience
+        armed = strike.pid = victim.pid
 
         def struck() -> bool:
-            if victim.role == "master" and victim.pid == pid and not victim.paused:
-                _vacate(strike, victim)
-            return victim.pid != pid or victim.paused
+            return victim.pid != armed or victim.paused
 
-        if not strike.until(struck, until - time.monotonic()):
-            victim.terminate(strike.why)  # disarmed
-            raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
+        def struck_in_office() -> bool:
+            if not struck():
+                _vacate(strike, victim, struck)
+            return struck()
+
+        if point.startswith("cleaner."):
+            _leave_a_folder(strike)
+        in_time = strike.until(struck_in_office if victim.role == "master" else struck, patience)
         strike.detail["struck"] = time.time()
         if victim.paused:
             strike.hold(strike.fault.duration)
             victim.resume()
-        strike.until_back(victim)
+        elif not in_time:
+            victim.terminate(strike.why)  # and so disarm it
+            raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
+        elif victim.exit_code != -signal.SIGKILL:
+            raise Skipped(f"{victim.name} ended with {victim.exit_code} before it came by {point}")
+        strike.until(lambda: victim.alive, BACK_DEADLINE)
 
 
-def _vacate(strike: Strike, heir: Actor) -> None:
+def _leave_a_folder(strike: Strike) -> None:
+    """End a worker's session, so that the primary has a folder to remove some time later."""
+    worker = strike.stage.workers[strike.fault.number % len(strike.stage.workers)]
+    fault = replace(strike.fault, kind="expire", target=worker.name, detail={})
+    carry_out(strike.stage, fault, strike.journal)
+
+
+def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
     """Have whoever is in office instead of `heir` leave it, once `heir` is there to run for it."""
     primary = strike.stage.primary()
     if primary is None or primary is heir or not strike.stage.at_work(heir):
         return
     with contextlib.suppress(Busy), primary.claimed():
         pid = primary.pid
+        strike.detail.setdefault("vacated", []).append(primary.name)
         primary.terminate(strike.why)
-        strike.until(lambda: primary.pid not in (None, pid), BACK_DEADLINE)
+        strike.until(lambda: enough() or primary.pid not in (None, pid), BACK_DEADLINE)
 
 
 # --- its session, and its wire -------------------------------------------------------------------
@@ -202,8 +148,8 @@ def _vacate(strike: Strike, heir: Actor) -> None:
 
 def _expire(strike: Strike) -> None:
     with strike.victim() as victim:
+        hosts = next(strike.stage.serving_hosts(), None)
         session = victim.session
-        hosts = next(iter(strike.stage.serving_hosts()), None)
         if session is None or hosts is None:
             raise Skipped(f"{victim.name} has no session that could be ended now")
         strike.detail["session"] = f"{session[0]:#x}"
@@ -226,11 +172,11 @@ def _drop(strike: Strike) -> None:
         for proxy in victim.proxies:
             add = proxy.drop_request if fault.kind == "drop-request" else proxy.drop_reply
             rules.append(add(op, nth, where=none_struck))
-        struck = strike.until(lambda: any(rule.struck.is_set() for rule in rules), STRIKE_PATIENCE)
+        struck = strike.until(lambda: any(rule.struck.is_set() for rule in rules), PATIENCE)
         for proxy, rule in zip(victim.proxies, rules, strict=True):
             proxy.withdraw(rule)
         if not struck:
-            raise Skipped(f"{victim.name} sent no {nth} {op.name} in {STRIKE_PATIENCE:g} s")
+            raise Skipped(f"{victim.name} sent no {nth} {op.name} in {PATIENCE:g} s")
 
 
 def _reset(strike: Strike) -> None:

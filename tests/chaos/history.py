@@ -28,7 +28,7 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -143,22 +143,36 @@ class History:
     `left_out` are the zxids that one server alone has at the end of a leader's epoch.
     """
 
-    def __init__(self, entries: dict[int, _Entry], left_out: Sequence[int]) -> None:
+    def __init__(
+        self, entries: dict[int, _Entry], left_out: Sequence[int], chroot: str = ""
+    ) -> None:
         self.zxids = sorted(entries)
         self.left_out = list(left_out)
         self._entries = entries
+        self._chroot = chroot
 
     def __iter__(self) -> Iterator[Transaction]:
         for zxid in self.zxids:
             transaction = _transaction(self._entries[zxid].body())
             if transaction is not None:
-                yield transaction
+                yield _below(self._chroot, transaction) if self._chroot else transaction
 
 
-def read(servers: Sequence[Path]) -> History:
+def _below(chroot: str, transaction: Transaction) -> Transaction:
+    """A transaction as those see it whose tree begins at `chroot`."""
+    ours = tuple(
+        operation._replace(path=operation.path.removeprefix(chroot))
+        for operation in transaction.operations
+        if operation.path.startswith(f"{chroot}/")
+    )
+    return replace(transaction, operations=ours)
+
+
+def read(servers: Sequence[Path], chroot: str = "") -> History:
     """Merge the logs of servers, each given by a directory above its log files.
 
-    They may be those of running servers. Raises Unjudgeable.
+    They may be those of running servers. With a `chroot`, only what lies below it is told, by
+    paths that begin there. Raises Unjudgeable.
     """
     merged: dict[int, _Entry] = {}
     last: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(servers))
@@ -169,7 +183,7 @@ def read(servers: Sequence[Path]) -> History:
         for file in files:
             for zxid, entry in _entries(file):
                 known = merged.setdefault(zxid, entry)
-                if (known.checksum, known.length) != (entry.checksum, entry.length):
+                if not _agree(known, entry):
                     raise Unjudgeable(f"{file} has another transaction {zxid:#x} than its peers")
                 epoch, count = _number(zxid)
                 last[epoch][index] = max(last[epoch][index], count)
@@ -177,7 +191,18 @@ def read(servers: Sequence[Path]) -> History:
     for zxid in left_out:
         del merged[zxid]
     _require_complete(sorted(merged))
-    return History(merged, left_out)
+    return History(merged, left_out, chroot)
+
+
+def _agree(one: _Entry, other: _Entry) -> bool:
+    """Whether two servers have the same transaction.
+
+    The bytes of a multi that failed may differ: while one thread of a server writes it to the log,
+    another applies it, and turns its parts into errors.
+    """
+    if (one.checksum, one.length) == (other.checksum, other.length):
+        return True
+    return _transaction(one.body()) == _transaction(other.body())
 
 
 def _lone_tails(merged: dict[int, _Entry], last: dict[int, list[int]]) -> list[int]:

@@ -21,6 +21,7 @@ class Settings:
     """
 
     seed: int = 0
+    chroot: str = ""
     minutes: float = 0.0
     session_timeout: float = 3.0
     tick: float = 0.375
@@ -129,11 +130,6 @@ def read(run: Path) -> Journals:
     handed: list[Handed] = []
     for file in sorted((run / "clients").glob("*.jsonl")):
         _read_client(file, submissions, handed)
-    executions = [
-        execution
-        for file in sorted((run / "executions").glob("*.jsonl"))
-        for execution in _executions(file.stem.rpartition("-")[0], _lines(file))
-    ]
     processes = list(_lines(run / "processes.jsonl"))
     return Journals(
         settings=_settings(run / "settings.json"),
@@ -142,8 +138,17 @@ def read(run: Path) -> Journals:
         ends=[_known(End, line) for line in processes if line["event"] == "ended"],
         submissions=submissions,
         handed=handed,
-        executions=executions,
+        executions=executions(run),
     )
+
+
+def executions(run: Path) -> list[Execution]:
+    """What the executors of the run in this directory wrote down, so far."""
+    return [
+        execution
+        for file in sorted((run / "executions").glob("*.jsonl"))
+        for execution in _executions(file.stem.rpartition("-")[0], _lines(file))
+    ]
 
 
 def _settings(file: Path) -> Settings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from masterworker.words.errors import Unavailable
+from masterworker.zookeeper.session import CONNECT_TIMEOUT
 from tests.chaos import answers, conservation, executions, history, journals, recovery
 from tests.chaos.conservation import Conservation
 from tests.chaos.counts import Books, Slots
@@ -22,8 +24,9 @@ ORDERLY = (0, 143, 130, -15)
 def judge_run(run: Path) -> Verdict:
     """Judge the run in this directory. Raises history.Unjudgeable if its evidence does not do."""
     servers = sorted(path for path in (run / "zookeeper").iterdir() if path.is_dir())
-    found = history.read(servers)
-    return judge(found, journals.read(run), left_out=len(found.left_out))
+    said = journals.read(run)
+    found = history.read(servers, said.settings.chroot)
+    return judge(found, said, left_out=len(found.left_out))
 
 
 def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int = 0) -> Verdict:
@@ -37,7 +40,7 @@ def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int 
     reach = Reach(said.faults, said.settings)
     excused = executions.overlaps(tasks, lambda run: _is_inline(story, run), findings)
     explained = executions.explain(tasks, story, reach, findings)
-    _unplanned(said, findings)
+    _unplanned(said, reach, findings)
     lives = story.lives.values()
     return Verdict(
         settings=said.settings,
@@ -91,10 +94,10 @@ def _is_inline(story: Story, run: Execution) -> bool:
     return worker is not None and life is not None and worker.executors.get(life.executor, False)
 
 
-def _unplanned(said: Journals, findings: Findings) -> None:
+def _unplanned(said: Journals, reach: Reach, findings: Findings) -> None:
     """Processes that ended though nobody meant them to."""
     for end in said.ends:
-        if _is_unplanned(end, said.settings.settled):
+        if end.at < said.settings.settled and not _is_planned(end, reach):
             findings.add(
                 Finding(
                     Promise.ENDED,
@@ -104,5 +107,7 @@ def _unplanned(said: Journals, findings: Findings) -> None:
             )
 
 
-def _is_unplanned(end: End, settled: float) -> bool:
-    return end.why is None and end.exit_code not in ORDERLY and end.at < settled
+def _is_planned(end: End, reach: Reach) -> bool:
+    if end.exit_code == Unavailable.exit_code:  # no ZooKeeper answered when it was started
+        return reach.touching(end.name, end.at - CONNECT_TIMEOUT, end.at) is not None
+    return end.why is not None or end.exit_code in ORDERLY

@@ -25,9 +25,15 @@ class Reach:
                 found = fault
         return found
 
-    def alone(self, fault: Fault, until: float) -> bool:
-        """Whether no other fault had effect from this one's beginning until then."""
-        return all(other is fault for other in self._during(fault.began, until))
+    def alone(self, fault: Fault, until: float, harmless: tuple[str, ...]) -> bool:
+        """Whether no other fault had effect from this one's beginning until then.
+
+        Those of the roles that are `harmless` do not count.
+        """
+        return all(
+            other is fault or other.target.startswith(harmless)
+            for other in self._during(fault.began, until)
+        )
 
     def _during(self, since: float, until: float) -> Iterator[Fault]:
         for fault in self.faults:

@@ -27,15 +27,15 @@ EXTRA_GAP: Final = 1.5
 FAILPOINTS: Final[Mapping[str, Mapping[str, int]]] = {
     "worker": {
         "worker.registered": 1,
-        "worker.read": 20,
-        "worker.before-commit": 20,
-        "worker.after-commit": 20,
+        "worker.read": 10,
+        "worker.before-commit": 10,
+        "worker.after-commit": 10,
     },
     "master": {
         "election.before-commit": 1,
         "election.after-commit": 1,
         "master.in-office": 1,
-        "master.planned": 20,
+        "master.planned": 10,
         "master.before-moves": 10,
         "master.after-moves": 10,
         "master.swept": 1,
@@ -43,7 +43,7 @@ FAILPOINTS: Final[Mapping[str, Mapping[str, int]]] = {
         "cleaner.after-commit": 1,
         "batches.between": 10,
     },
-    "client": {"client.accepted": 20},
+    "client": {"client.accepted": 10},
 }
 """By role: every failpoint of the product, and the most times it is passed before it strikes."""
 

@@ -49,6 +49,8 @@ class Stage(Startable):
         """Set when no fault may go on for longer than it takes to undo it."""
         self.ensemble = threading.Lock()
         """Held by a fault that harms ZooKeeper itself."""
+        self.office = threading.Lock()
+        """Held by a fault that sees to it who is in office."""
         self._journal = Journal(run / "processes.jsonl")
         (run / "logs").mkdir(exist_ok=True)
         (run / "executions").mkdir(exist_ok=True)

@@ -29,6 +29,8 @@ def test_what_one_server_did(tmp_path: Path) -> None:
             session = kazoo.client_id[0]
             kazoo.create("/plain", b"one")
             kazoo.set("/plain", b"two")
+            kazoo.create("/plain/child", b"")
+            kazoo.delete("/plain/child")
             kazoo.create("/brief", b"", ephemeral=True)
             multi = kazoo.transaction()
             multi.check("/plain", 1)
@@ -40,14 +42,18 @@ def test_what_one_server_did(tmp_path: Path) -> None:
             refused.delete("/nowhere")
             assert isinstance(refused.commit()[0], RolledBackError)
         found = list(history.read([tmp_path]))
+        below = [one.operations for one in history.read([tmp_path], "/plain") if one.operations]
     assert [(one.event, one.operations) for one in found if one.session == session] == [
         ("opened", ()),
         ("", (Create("/plain", b"one"),)),
         ("", (Set("/plain", b"two", 1),)),
+        ("", (Create("/plain/child", b""),)),
+        ("", (Delete("/plain/child"),)),
         ("", (Create("/brief", b"", ephemeral=True),)),
         ("", (Check("/plain", 1), Create("/made", b"\x00\xff"), Delete("/plain"))),
         ("closed", (Delete("/brief"),)),
     ]
+    assert below == [(Create("/child", b""),), (Delete("/child"),)]
     assert found[0].at == pytest.approx(found[-1].at, abs=30.0)
 
 
@@ -160,6 +166,27 @@ def test_servers_that_contradict_each_other_are_not_judged(tmp_path: Path) -> No
     two = server(tmp_path / "2", [deletion(zxid(1, 1), "/y")])
     with pytest.raises(Unjudgeable, match="another transaction"):
         history.read([one, two])
+
+
+def failed_multi(zxid: int, kind: int) -> bytes:
+    """An entry of a log: a multi of a check, logged as of this kind, and a part that failed."""
+    check = text("/epoch") + struct.pack("!i", 3)
+    body = struct.pack("!qiqqii", 7, 1, zxid, 5_000, 14, 2)
+    body += struct.pack("!ii", kind, len(check)) + check + struct.pack("!iii", -1, 4, -101)
+    return struct.pack("!qi", zlib.adler32(body), len(body)) + body + b"B"
+
+
+def test_failed_multi_may_look_different_on_two_servers(tmp_path: Path) -> None:
+    """One logged it while another thread turned its parts into errors. It failed on both."""
+    check, error = 13, -1
+    one = server(tmp_path / "1", [failed_multi(zxid(1, 1), check)])
+    two = server(tmp_path / "2", [failed_multi(zxid(1, 1), error)])
+    found = history.read([one, two])
+    assert found.zxids == [zxid(1, 1)]
+    assert list(found) == []
+    three = server(tmp_path / "3", [deletion(zxid(1, 1))])
+    with pytest.raises(Unjudgeable, match="another transaction"):
+        history.read([one, three])
 
 
 @pytest.mark.parametrize("cut", [1, 8, 20, 40])

@@ -163,7 +163,7 @@ def test_result_handed_over_in_two_versions() -> None:
     scene = Scene()
     task = scene.finish(1)
     told = [handed(task, "t1"), handed(task, "t1", outcome="failed", reason="lost")]
-    assert broken(scene, handed=told) == {Promise.RECORDED_TWICE}
+    assert broken(scene, handed=told) == {Promise.RECORDED_TWICE, Promise.WRONG_VALUE}
 
 
 def test_submission_accepted_under_two_ids() -> None:
@@ -374,6 +374,13 @@ def test_process_that_ended_by_itself() -> None:
     assert broken(Scene(), ends=[replace(crashed, at=BEGAN + 101)]) == set()
 
 
+def test_process_that_found_no_zookeeper() -> None:
+    """To end with 69 is right while the way to ZooKeeper is struck, and only then."""
+    gave_up = End(BEGAN + 10, "worker-1", "worker", 5, 69, None)
+    assert broken(Scene(), ends=[gave_up]) == {Promise.ENDED}
+    assert broken(Scene(), ends=[gave_up], faults=[kill(BEGAN + 8, "zookeeper-2")]) == set()
+
+
 # --- measurements ----------------------------------------------------------------------------
 
 
@@ -385,7 +392,8 @@ def test_next_epoch_after_the_primarys_death() -> None:
     elected = scene.now
     fault = Fault(1, "kill", "master-1", died, died, pid=10)
     near = Fault(2, "reset", "master-2", died + 1, died + 1)
-    for faults, alone in (([fault], True), ([fault, near], False)):
+    harmless = replace(near, target="worker-2")
+    for faults, alone in (([fault], True), ([fault, harmless], True), ([fault, near], False)):
         [measured] = verdict(scene, faults=faults).recoveries
         assert (measured.what, measured.undisturbed) == ("next epoch", alone)
         assert measured.seconds == pytest.approx(elected - died)

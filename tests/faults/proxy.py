@@ -225,6 +225,8 @@ class Proxy(Startable):
                     await _Link(self, to_server, to_client).run()
         except OSError:
             pass  # the target does not accept: neither do we
+        except asyncio.CancelledError:
+            pass  # we were cut; asyncio of 3.11 would log a cancelled connection as a defect
         finally:
             self._links.discard(link)
 

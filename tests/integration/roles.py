@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from masterworker import Client
 from masterworker.dev.processes import Process, masterworker_command
@@ -82,7 +83,7 @@ class Cluster:
         source = Path(ledger_plugin.__file__).read_text()
         self.site = install(folder, "ledger_plugin", source, distribution="ledger", version="1.0")
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         self.session.start()
         self.session.ensure_tree()
         self.client = Client(self.hosts)

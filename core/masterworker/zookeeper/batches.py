@@ -39,7 +39,8 @@ class Report(Generic[T]):
 
     `refused` has those that failed by an operation of their own, which the refusal's index counts
     within the unit. `blocked` has those that one of their guards stopped; there the index counts
-    the guards. `unknown` are those not answered when the connection broke, sent or not: only reading tells.
+    the guards. `unknown` are those not answered when the connection broke, sent or not: only
+    reading tells.
     """
 
     done: list[T] = field(default_factory=list)
