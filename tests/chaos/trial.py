@@ -41,7 +41,7 @@ class Trial(Cluster):
         (run / "zookeeper" / "1").symlink_to(server)
         source = Path(executors_plugin.__file__).read_text()
         install(run, "chaos_executors", source, distribution="chaos", version="1.0")
-        self._path = {"PYTHONPATH": f"{self._site}:{ROOT}"}
+        self._path = {"PYTHONPATH": f"{self.site}:{ROOT}"}
         self._faults = Journal(run / "faults.jsonl")
         self._told = Journal(run / "clients" / f"client-0-{os.getpid()}.jsonl")
         self._tokens: dict[TaskFuture, str] = {}
