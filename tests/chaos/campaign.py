@@ -16,8 +16,9 @@ from tests.chaos.journal import Journal
 from tests.chaos.schedule import Cast, Fault, plan
 from tests.chaos.stage import POLL, Stage
 
-SETTLE_DEADLINE: Final = 120.0
-"""Seconds after the last fault within which every accepted task must have its status."""
+SETTLE_DEADLINE: Final = 300.0
+"""Seconds after the last fault within which every accepted task must have its status. On an idle
+machine it takes five; on one with forty processes waiting for two processors, minutes."""
 
 FAULTS_AT_A_TIME: Final = 16
 

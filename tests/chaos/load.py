@@ -31,7 +31,7 @@ BURST: Final = 3.0
 OWED: Final = 30.0
 """Seconds of the rate for which results may be owed before it holds back."""
 
-INLINE: Final = 0.85
+INLINE: Final = 0.95
 """The share of tasks that run inside the worker."""
 
 SLOW: Final = 0.05
