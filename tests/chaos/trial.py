@@ -21,6 +21,7 @@ from masterworker.zookeeper.operations import Delete
 from tests.chaos import executors_plugin, journals, judge
 from tests.chaos.journal import Journal
 from tests.chaos.journals import Execution, Fault, Settings
+from tests.chaos.saboteur import GO
 from tests.chaos.verdict import Verdict
 from tests.integration.roles import TICK, TIMEOUT, Cluster
 from tests.unit.throwaway_plugin import install
@@ -56,17 +57,13 @@ class Trial(Cluster):
         both = ("chaos", "chaos-inline")
         return self.worker(*both, name=name, timeout=timeout, failpoint=failpoint)
 
-    def load(self, hosts: str, timeout: float, rate: float, seconds: float) -> Process:
-        """A client process that submits for some seconds and then waits for its results."""
-        return self._run(
-            "client-1",
-            "client",
-            [
-                *(f"--hosts={hosts}", str(self.run / "clients"), "--name=client-1", "--seed=1"),
-                *(f"--rate={rate}", f"--until={time.time() + seconds}"),
-                f"--session-timeout={timeout}",
-            ],
-        )
+    def waiting_client(self, hosts: str, timeout: float) -> Process:
+        """A client process that connects, and submits when it is told to go."""
+        return self._run("client-1", "client", [hosts, str(self.run / "clients"), str(timeout)])
+
+    def go(self) -> None:
+        """Have the waiting client submit."""
+        (self.run / "clients" / GO).touch()
 
     def _start(
         self, role: str, options: Sequence[str], hosts: str, timeout: float, failpoint: str
