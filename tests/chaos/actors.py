@@ -56,8 +56,8 @@ class Actor:
         self._claim = threading.Lock()
         self._lock = threading.Lock()
         # Everything below is guarded by this lock.
-        self.exit_code: int | None = None
-        """How its last process ended."""
+        self.exit_codes: dict[int, int | None] = {}
+        """How its earlier processes ended, by their pids."""
         self._process: Process | None = None
         self._why: str | None = None
         self._rest = REST
@@ -177,10 +177,10 @@ class Actor:
         self._failpoint = None
 
     def _ended(self, process: Process) -> None:
-        self.exit_code = process.exit_code
-        self._note("ended", process.pid, self.exit_code)
+        code = self.exit_codes[process.pid] = process.exit_code
+        self._note("ended", process.pid, code)
         self._process = None
-        if not (self._finishes and self.exit_code == 0):
+        if not (self._finishes and code == 0):
             self._due = time.monotonic() + self._rest
 
     def _note(self, event: str, pid: int, exit_code: int | None) -> None:

@@ -97,12 +97,13 @@ def _arm(strike: Strike, patience: float) -> None:
     with strike.victim() as victim:
         before = victim.pid
         victim.terminate(strike.why, failpoint=f"{point}:{action}:{strike.fault.detail['count']}")
-        if not strike.until(lambda: victim.pid not in (None, before), BACK_DEADLINE):
-            raise Skipped(f"{victim.name} was not started anew")
+        strike.until(lambda: victim.pid not in (None, before), BACK_DEADLINE)
         armed = strike.pid = victim.pid
+        if armed in (None, before):
+            raise Skipped(f"{victim.name} was not started anew")
 
         def struck() -> bool:
-            return victim.pid != armed or victim.paused
+            return armed in victim.exit_codes or victim.paused
 
         def struck_in_office() -> bool:
             if not struck():
@@ -119,8 +120,9 @@ def _arm(strike: Strike, patience: float) -> None:
         elif not in_time:
             victim.terminate(strike.why)  # and so disarm it
             raise Skipped(f"{victim.name} did not come by {point} in {patience:g} s")
-        elif victim.exit_code != -signal.SIGKILL:
-            raise Skipped(f"{victim.name} ended with {victim.exit_code} before it came by {point}")
+        elif victim.exit_codes[armed] != -signal.SIGKILL:
+            code = victim.exit_codes[armed]
+            raise Skipped(f"{victim.name} ended with {code} before it came by {point}")
         strike.until(lambda: victim.alive, BACK_DEADLINE)
 
 
