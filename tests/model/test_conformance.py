@@ -122,6 +122,7 @@ def in_order(tree: Sequence[Found]) -> list[object]:
             changed=rank[found.changed],
             children_changed=rank[found.children_changed],
             owner=0,
+            modified=0.0,  # the servers' clocks
         )
         if isinstance(found, Znode)
         else found
