@@ -69,9 +69,8 @@ def main() -> int:
     if settings["unsettled"]:
         say("not every accepted task had its status in time")
     if settings["diverged"]:
-        say(
-            f"ZooKeeper's own servers disagree: {', '.join(settings['diverged'])} against the leader"
-        )
+        others = ", ".join(settings["diverged"])
+        say(f"ZooKeeper's own servers disagree: {others} with the leader")
     verdict = judge.judge_run(run)
     report.write(run, verdict)
     print(f"{'every promise was kept' if verdict.ok else 'a promise was broken'}: {run}/report.md")  # noqa: T201

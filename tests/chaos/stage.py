@@ -242,9 +242,7 @@ class Stage(Startable):
             observer = _Observer(server.hosts)
             status = observer.look()
             observer.close()
-            found[actor.name] = status and Tree(
-                status.pending, sum(status.assigned.values()), status.finished
-            )
+            found[actor.name] = None if status is None else _tree(status)
         return found
 
     def serving(self) -> bool:
@@ -260,6 +258,10 @@ class Stage(Startable):
         if status is None or status.primary is None:
             return False
         return _registered(status) >= {actor.pid for actor in (*self.masters, *self.workers)}
+
+
+def _tree(status: ClusterStatus) -> Tree:
+    return Tree(status.pending, sum(status.assigned.values()), status.finished)
 
 
 def _registered(status: ClusterStatus) -> set[int | None]:
