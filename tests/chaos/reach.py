@@ -25,10 +25,13 @@ class Reach:
                 found = fault
         return found
 
-    def alone(self, fault: Fault, until: float) -> bool:
-        """Whether no other fault, but one of a client, had effect from its beginning until then."""
+    def alone(self, fault: Fault, until: float, harmless: tuple[str, ...]) -> bool:
+        """Whether no other fault had effect from this one's beginning until then.
+
+        Those of the roles that are `harmless` do not count.
+        """
         return all(
-            other is fault or other.target.startswith("client")
+            other is fault or other.target.startswith(harmless)
             for other in self._during(fault.began, until)
         )
 

@@ -46,11 +46,13 @@ def measure(
     holdings = _holdings(story.lives.values())
     found: list[Recovery] = []
     for kill in kills:
-        alone = reach.alone(kill.fault, kill.at + settings.bound)
+        until = kill.at + settings.bound
         victim = victims.get((kill.fault.target, kill.pid))
         if victim is not None:
+            alone = reach.alone(kill.fault, until, harmless=("client",))
             found += _of_worker(kill, victim, holdings[victim.worker], tasks, alone)
         else:
+            alone = reach.alone(kill.fault, until, harmless=("client", "worker"))
             found += _of_primary(kill, story, alone)
     return found
 

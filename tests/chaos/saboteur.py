@@ -1,16 +1,21 @@
 """The product broken on purpose: what a judge is worth is seen when there is something to find.
 
-`python -m tests.chaos.saboteur VARIANT master|worker|client ...` runs that role's own command in a
-process in which one promise is no longer kept. The code of the product is patched there; nothing of
-it knows of this.
+`python -m tests.chaos.saboteur VARIANT master|worker ...` runs that role's own command in a process
+in which one promise is no longer kept. With `client HOSTS JOURNALS SESSION_TIMEOUT` it runs a
+client that connects, submits a few tasks once there is a file JOURNALS/go, and waits for the
+results. The code of the product is patched in that process; nothing of it knows of this.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+from masterworker import Client
 from masterworker.cli import main as mwctl
 from masterworker.roles.account import Account
 from masterworker.roles.crew import Crew
@@ -19,7 +24,12 @@ from masterworker.zookeeper.failpoints import failpoint
 from masterworker.zookeeper.moves import Mover
 from masterworker.zookeeper.operations import Check, Create, Delete, Operation
 from masterworker.zookeeper.session import Session, Verdict
-from tests.chaos import load
+from tests.chaos.journal import Journal
+from tests.chaos.load import Load
+
+GO: Final = "go"
+TASKS: Final = 5
+POLL: Final = 0.02  # seconds
 
 BETWEEN: Final = "saboteur.between"
 """The failpoint between the two commits of a move that was torn apart."""
@@ -104,6 +114,19 @@ VARIANTS: Final[dict[str, Callable[[], None]]] = {
 }
 
 
+def client(hosts: str, journals: Path, session_timeout: float) -> None:
+    """Submit a few tasks when told so, and journal what comes of them."""
+    with Client(hosts, session_timeout=session_timeout) as connected:
+        journal = Journal(journals / f"client-1-{os.getpid()}.jsonl")
+        load = Load(connected, journal, "client-1", 1, ours=False)
+        while not (journals / GO).exists():
+            time.sleep(POLL)
+        load.submit(TASKS)
+        while load.owed:
+            load.collect()
+            time.sleep(POLL)
+
+
 def _patch(owner: type, name: str, replacement: Callable[..., Any]) -> None:
     if not hasattr(owner, name):
         raise AttributeError(f"{owner.__name__} has no {name} any more: mend this saboteur")
@@ -115,8 +138,8 @@ def main() -> None:
     variant, role = sys.argv[1], sys.argv[2]
     VARIANTS[variant]()
     if role == "client":
-        del sys.argv[1:3]
-        load.main()
+        hosts, journals, session_timeout = sys.argv[3:]
+        client(hosts, Path(journals), float(session_timeout))
     else:
         del sys.argv[1]
         sys.exit(mwctl())

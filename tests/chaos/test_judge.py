@@ -392,7 +392,8 @@ def test_next_epoch_after_the_primarys_death() -> None:
     elected = scene.now
     fault = Fault(1, "kill", "master-1", died, died, pid=10)
     near = Fault(2, "reset", "master-2", died + 1, died + 1)
-    for faults, alone in (([fault], True), ([fault, near], False)):
+    harmless = replace(near, target="worker-2")
+    for faults, alone in (([fault], True), ([fault, harmless], True), ([fault, near], False)):
         [measured] = verdict(scene, faults=faults).recoveries
         assert (measured.what, measured.undisturbed) == ("next epoch", alone)
         assert measured.seconds == pytest.approx(elected - died)

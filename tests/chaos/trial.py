@@ -21,6 +21,7 @@ from masterworker.zookeeper.operations import Delete
 from tests.chaos import executors_plugin, journals, judge
 from tests.chaos.journal import Journal
 from tests.chaos.journals import Execution, Fault, Settings
+from tests.chaos.saboteur import GO
 from tests.chaos.verdict import Verdict
 from tests.integration.roles import TICK, TIMEOUT, Cluster
 from tests.unit.throwaway_plugin import install
@@ -41,7 +42,7 @@ class Trial(Cluster):
         (run / "zookeeper" / "1").symlink_to(server)
         source = Path(executors_plugin.__file__).read_text()
         install(run, "chaos_executors", source, distribution="chaos", version="1.0")
-        self._path = {"PYTHONPATH": f"{self._site}:{ROOT}"}
+        self._path = {"PYTHONPATH": f"{self.site}:{ROOT}"}
         self._faults = Journal(run / "faults.jsonl")
         self._told = Journal(run / "clients" / f"client-0-{os.getpid()}.jsonl")
         self._tokens: dict[TaskFuture, str] = {}
@@ -56,17 +57,13 @@ class Trial(Cluster):
         both = ("chaos", "chaos-inline")
         return self.worker(*both, name=name, timeout=timeout, failpoint=failpoint)
 
-    def load(self, hosts: str, timeout: float, rate: float, seconds: float) -> Process:
-        """A client process that submits for some seconds and then waits for its results."""
-        return self._run(
-            "client-1",
-            "client",
-            [
-                *(f"--hosts={hosts}", str(self.run / "clients"), "--name=client-1", "--seed=1"),
-                *(f"--rate={rate}", f"--until={time.time() + seconds}"),
-                f"--session-timeout={timeout}",
-            ],
-        )
+    def waiting_client(self, hosts: str, timeout: float) -> Process:
+        """A client process that connects, and submits when it is told to go."""
+        return self._run("client-1", "client", [hosts, str(self.run / "clients"), str(timeout)])
+
+    def go(self) -> None:
+        """Have the waiting client submit."""
+        (self.run / "clients" / GO).touch()
 
     def _start(
         self, role: str, options: Sequence[str], hosts: str, timeout: float, failpoint: str
