@@ -43,6 +43,11 @@ def line(progress: Progress) -> str:
     )
 
 
+def say(text: str) -> None:
+    """Tell people something."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes}:{seconds:02}"
@@ -59,8 +64,13 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)  # connections are meant to break
     run = (options.run or Path("build/chaos") / f"seed-{options.seed}").resolve()
     teller = Teller()
-    Campaign(run, options.seed, options.minutes, options.rate, teller).carry_out()
+    settings = Campaign(run, options.seed, options.minutes, options.rate, teller).carry_out()
     teller.end()
+    if settings["unsettled"]:
+        say("not every accepted task had its status in time")
+    if settings["diverged"]:
+        others = ", ".join(settings["diverged"])
+        say(f"ZooKeeper's own servers disagree: {others} with the leader")
     verdict = judge.judge_run(run)
     report.write(run, verdict)
     print(f"{'every promise was kept' if verdict.ok else 'a promise was broken'}: {run}/report.md")  # noqa: T201

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.chaos.faults import carry_out
 from tests.chaos.journal import Journal
 from tests.chaos.schedule import Cast, Fault, plan
-from tests.chaos.stage import POLL, Stage
+from tests.chaos.stage import POLL, Stage, Tree
 
 SETTLE_DEADLINE: Final = 300.0
 """Seconds after the last fault within which every accepted task must have its status. On an idle
@@ -52,8 +52,8 @@ class Campaign:
     tell: Tell
     cast: Cast = field(default_factory=Cast)
 
-    def carry_out(self) -> None:
-        """Run everything. The directory is ready to be judged afterwards."""
+    def carry_out(self) -> dict[str, Any]:
+        """Run everything; the run's settings. The directory is ready to be judged afterwards."""
         self._open_directory()
         schedule = plan(self.seed, self.minutes, self.cast)
         self._write(
@@ -71,12 +71,13 @@ class Campaign:
             self._strike(stage, schedule, progress, load_ends)
             settings["load_ended"] = time.time()
             progress.phase = "settling"
-            settings["unsettled"] = self._settle(stage, progress)
+            settings |= self._settle(stage, progress)
             settings["settled"] = time.time()
             progress.phase = "stopping"
             self.tell(progress)
         settings["stopped"] = time.time()
         self._write("settings.json", settings)
+        return settings
 
     def _strike(
         self, stage: Stage, schedule: list[Fault], progress: Progress, load_ends: float
@@ -104,28 +105,40 @@ class Campaign:
             finally:
                 stage.over.set()  # nobody waits for faults any more
 
-    def _settle(self, stage: Stage, progress: Progress) -> dict[str, int] | None:
-        """Wait until all is done that was accepted; None, or what was left at the deadline."""
+    def _settle(self, stage: Stage, progress: Progress) -> dict[str, Any]:
+        """Wait until all is done that was accepted; what each server's tree holds then.
+
+        `unsettled` says that it did not come to that in time. It is the leader's tree that counts;
+        `diverged` names the servers that, up to date as they are, have another one.
+        """
         for actor in stage.actors:
             actor.heal()
-        left: dict[str, int] = {}
+        trees: dict[str, Tree | None] = {}
+
+        def truth() -> Tree | None:
+            leader = stage.leader()
+            return trees.get(leader.name) if leader is not None else None
 
         def settled() -> bool:
             self.tell(progress)
-            left["clients"] = sum(not client.done for client in stage.clients)
-            if left["clients"]:
+            if not all(client.done for client in stage.clients):
                 return False
-            status = stage.look()
-            if status is None:
-                return False
-            left["pending"], left["assigned"] = status.pending, sum(status.assigned.values())
-            return not any(left.values())
+            trees.update(stage.trees())
+            tree = truth()
+            return tree is not None and not tree.pending and not tree.assigned
 
+        unsettled = False
         try:
             stage.until(settled, SETTLE_DEADLINE, "every accepted task has its status")
         except TimeoutError:
-            return left
-        return None
+            unsettled = True
+            trees.update(stage.trees())
+        tree = truth()
+        return {
+            "unsettled": unsettled,
+            "diverged": [name for name, other in trees.items() if other != tree],
+            "trees": {name: other and other._asdict() for name, other in trees.items()},
+        }
 
     def _settings(self, stage: Stage) -> dict[str, Any]:
         return {

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from masterworker.dev.cluster import GRACE, TICK, TICKS
 from masterworker.dev.ensemble import Ensemble
@@ -33,6 +33,14 @@ POLL: Final = 0.05  # seconds
 READY_DEADLINE: Final = 60.0  # seconds
 STOP_DEADLINE: Final = GRACE + 8.0  # seconds
 OBSERVER_TIMEOUT: Final = 4.0  # seconds
+
+
+class Tree(NamedTuple):
+    """How many tasks are where."""
+
+    pending: int
+    assigned: int
+    finished: int
 
 
 class Stage(Startable):
@@ -65,7 +73,7 @@ class Stage(Startable):
             cast.zookeepers, run / "zookeeper", tick_time=self.tick, keep_history=True
         )
         self._proxies = contextlib.ExitStack()
-        self._observer = _Observer()
+        self._observer = _Observer("")
         self.zookeepers: list[Actor] = []
         self.masters: list[Actor] = []
         self.workers: list[Actor] = []
@@ -227,6 +235,16 @@ class Stage(Startable):
         index = self._servers.leader()
         return None if index is None else self.zookeepers[index]
 
+    def trees(self) -> dict[str, Tree | None]:
+        """What each server's own tree holds, by the server's name; None for one not to be asked."""
+        found: dict[str, Tree | None] = {}
+        for actor, server in zip(self.zookeepers, self._servers.servers, strict=True):
+            observer = _Observer(server.hosts)
+            status = observer.look()
+            observer.close()
+            found[actor.name] = None if status is None else _tree(status)
+        return found
+
     def serving(self) -> bool:
         """Whether every ZooKeeper server serves."""
         return all(server.mode is not None for server in self._servers.servers)
@@ -242,6 +260,10 @@ class Stage(Startable):
         return _registered(status) >= {actor.pid for actor in (*self.masters, *self.workers)}
 
 
+def _tree(status: ClusterStatus) -> Tree:
+    return Tree(status.pending, sum(status.assigned.values()), status.finished)
+
+
 def _registered(status: ClusterStatus) -> set[int | None]:
     """The pids of all masters and workers in the tree."""
     pids: set[int | None] = {master.pid for master in status.masters}
@@ -251,8 +273,8 @@ def _registered(status: ClusterStatus) -> set[int | None]:
 class _Observer:
     """Eyes on the tree, past all proxies: a session that is replaced when it is lost."""
 
-    def __init__(self) -> None:
-        self.hosts = ""
+    def __init__(self, hosts: str) -> None:
+        self.hosts = hosts
         self._lock = threading.Lock()
         self._session: Session | None = None
 
@@ -263,6 +285,7 @@ class _Observer:
                     self._close()
                     self._session = Session(self.hosts, timeout=OBSERVER_TIMEOUT)
                     self._session.start(OBSERVER_TIMEOUT)
+                self._session.catch_up()
                 return Inspection(self._session).status()
             except (ConnectionLost, SessionLost, Unavailable):
                 return None
