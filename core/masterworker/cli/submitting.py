@@ -16,8 +16,10 @@ from ..roles.future import TaskFuture
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.errors import MasterworkerError, PayloadTooLarge, TaskCancelled, TaskFailed
+from ..words.login import Login
 from ..zookeeper.inspection import Inspection
 from .command import Command, Seconds, hosts_option
+from .login import login_options
 from .output import OutputPath, format_option, warn, write_rows
 from .reading import reading
 from .waiting import Wait
@@ -48,6 +50,7 @@ def _read_options(
     ],
 )
 @hosts_option
+@login_options
 @click.option(
     "--payload",
     "files",
@@ -97,6 +100,7 @@ def submit(
     ctx: click.Context,
     /,
     hosts: str,
+    login: Login,
     files: tuple[Path, ...],
     executor: str,
     options: Mapping[str, str],
@@ -119,9 +123,11 @@ def submit(
     payloads = _read_payloads(ctx, files)
     if output and len(files) > 1:
         _make_folder(ctx, output)
-    look_for_workers = partial(_warn_if_nobody_offers, executor, hosts)
+    look_for_workers = partial(_warn_if_nobody_offers, executor, hosts, login)
     code = 0
-    with Client(hosts, acknowledge=True) as client:  # what is not written here stays there
+    with Client(
+        hosts, login=login, acknowledge=True
+    ) as client:  # what is not written here stays there
         futures = client.submit_many(
             payloads, executor=executor, attempts=attempts, options=options
         )
@@ -188,10 +194,10 @@ def _refusal(future: TaskFuture) -> bool:
     return not isinstance(future.exception(), TaskFailed | TaskCancelled | None)
 
 
-def _warn_if_nobody_offers(executor: str, hosts: str) -> None:
+def _warn_if_nobody_offers(executor: str, hosts: str, login: Login) -> None:
     """A task for an executor that no worker offers is accepted, and waits: say so."""
     try:
-        with reading(hosts) as session:
+        with reading(hosts, login) as session:
             offered = Inspection(session).offered()
     except MasterworkerError as error:
         log.info("cannot find out who offers %s: %s", executor, error)

@@ -18,6 +18,7 @@ from typing import Final
 from ..words import limits, paths, records
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.errors import Refused, Unavailable
+from ..words.login import Login
 from ..words.model import Task
 from ..zookeeper.operations import Create
 from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
@@ -38,21 +39,24 @@ MAP_WINDOW: Final = 2_000
 class Client:
     """A client of the cluster at `hosts` (`host:port[,host:port...][/chroot]`). Thread-safe.
 
-    `session_timeout` and `connect_timeout` are seconds. A task's status is deleted as soon as its
-    future has the result; with `acknowledge`, only when `acknowledge` is called with the future, so
-    that a result cannot be lost between its arrival and its use. Raises Unavailable if no ZooKeeper
-    answers within `connect_timeout`. Close it, or use it in a `with` statement.
+    `login` is what is shown to ZooKeeper: credentials, certificates. `session_timeout` and
+    `connect_timeout` are seconds. A task's status is deleted as soon as its future has the result;
+    with `acknowledge`, only when `acknowledge` is called with the future, so that a result cannot
+    be lost between its arrival and its use. Raises Unavailable if no ZooKeeper answers within
+    `connect_timeout`, NotAuthorized if it does not let us in. Close it, or use it in a `with`
+    statement.
     """
 
     def __init__(
         self,
         hosts: str = "127.0.0.1:2181",
         *,
+        login: Login | None = None,
         session_timeout: float = DEFAULT_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
         acknowledge: bool = False,
     ) -> None:
-        self._courier = Courier(hosts, session_timeout, keep=acknowledge)
+        self._courier = Courier(hosts, login or Login(), session_timeout, keep=acknowledge)
         self._lock = threading.Lock()
         self._submitted = 0
         self._courier.start(connect_timeout)
@@ -177,8 +181,10 @@ class Client:
         with self._lock:
             number = self._submitted + 1
             task_id = paths.task_id(self._courier.account.client, number)
-            task = Task(task_id, executor, time.time(), attempts, options)
-            create = Create(paths.task(task_id), records.encode_task(task, payload))
+            owner = self._courier.owner
+            task = Task(task_id, executor, time.time(), attempts, options, owner=owner)
+            record = records.encode_task(task, payload)
+            create = Create(paths.task(task_id), record, owners=(owner,))
             self._submitted = number  # only now: a refused payload takes no number
         return Submission(number, create, TaskFuture(task_id))
 

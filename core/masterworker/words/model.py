@@ -65,7 +65,8 @@ class Task:
     """A task without its payload.
 
     `attempts` is how many failed attempts it is allowed before it fails for good; None leaves that
-    to the executor. `raw` marks a task of a client that knows only the book's protocol.
+    to the executor. `raw` marks a task of a client that knows only the book's protocol. `owner` is
+    the identity of the client in access lists, empty in an open tree.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Task:
     options: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Attempt, ...] = ()
     raw: bool = False
+    owner: str = ""
 
     @property
     def losses(self) -> int:
@@ -107,7 +109,8 @@ class Worker:
 
     `slots` is how many tasks it may hold at a time; at most `process_slots` of them may be for
     executors that run in child processes. `executors` maps each name offered to whether it is
-    inline. `book` marks a worker that knows only the book's protocol.
+    inline. `book` marks a worker that knows only the book's protocol. `owner` is its identity in
+    access lists, empty in an open tree.
     """
 
     executors: Mapping[str, bool]
@@ -119,6 +122,7 @@ class Worker:
     state: WorkerState = WorkerState.READY
     started: float = 0.0
     book: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

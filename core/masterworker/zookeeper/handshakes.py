@@ -33,13 +33,14 @@ class Handshakes:
     `unanswered` is told why, on kazoo's thread, when the session is given up: handshakes were sent
     for a whole timeout and none was answered. One that is refused, or whose connection is
     closed, counts as answered: then the server does not renew the session either. Before the first
-    answer there is no session to give up.
+    answer there is no session to give up. `failure` is why the last connection could not be made.
     """
 
     def __init__(
         self, kazoo: KazooClient, timeout: float, unanswered: Callable[[str], None]
     ) -> None:
         self.timeout = timeout
+        self.failure: BaseException | None = None
         self._unanswered = unanswered
         self._patience = timeout * FIRST_SHARE
         self._silent_since: float | None = None
@@ -54,7 +55,11 @@ class Handshakes:
 
         It may be shorter than what was asked for, and a worker must fall silent before it.
         """
-        read_timeout, connect_timeout = self._connect(*where)
+        try:
+            read_timeout, connect_timeout = self._connect(*where)
+        except Exception as error:
+            self.failure = error.__context__ or error  # kazoo's own says less than what caused it
+            raise
         self.timeout = read_timeout * 1.5 / 1000.0  # kazoo reads for two thirds of it
         self._patience = self.timeout * FIRST_SHARE
         return read_timeout, connect_timeout

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..decisions import explain
 from ..words import book, paths, records
-from ..words.errors import BadRecord, NotFound, TaskFailed
+from ..words.errors import BadRecord, NotAuthorized, NotFound, TaskFailed
 from ..words.model import Attempt, Master, State, Status, Task, Worker, WorkerState
 from .operations import Found, Unreadable, Znode
 from .quarantine import task_at
@@ -227,7 +227,7 @@ class Inspection:
         found = self._session.read([path for path, _, _ in places])
         for (path, state, worker), znode in zip(places, found, strict=True):
             if isinstance(znode, Unreadable):
-                raise NotFound(f"{path} is there and cannot be read: check its ACL")
+                raise NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
             if znode is not None:
                 return state, worker, znode
         return None
