@@ -155,6 +155,13 @@ def other(scene: Scene) -> Iterator[KazooClient]:
         yield kazoo
 
 
+@pytest.fixture(scope="module")
+def operator(scene: Scene) -> Iterator[KazooClient]:
+    """A raw client that may do everything."""
+    with scene.tree.kazoo("operator") as kazoo:
+        yield kazoo
+
+
 @pytest.mark.parametrize("what", [*NOT_EVEN_TO_LOOK, *NEVER, *NO_CLIENT])
 def test_a_client_cannot(what: str, scene: Scene, alice: KazooClient) -> None:
     """ZooKeeper itself refuses it to another client, who even knows all the names."""
@@ -171,10 +178,9 @@ def test_a_worker_cannot(what: str, scene: Scene, other: KazooClient) -> None:
 
 
 @pytest.mark.parametrize("what", NOT_EVEN_TO_LOOK)
-def test_the_operator_can(what: str, scene: Scene) -> None:
+def test_the_operator_can(what: str, scene: Scene, operator: KazooClient) -> None:
     """The same acts succeed with the right credentials: they were refused for want of these."""
-    with scene.tree.kazoo("operator") as kazoo:
-        NOT_EVEN_TO_LOOK[what](kazoo, scene)
+    NOT_EVEN_TO_LOOK[what](operator, scene)
 
 
 def test_an_owner_sees_what_is_hers_from_another_process(scene: Scene) -> None:
@@ -216,14 +222,13 @@ def test_nobody_takes_another_role(scene: Scene, start: str, name: str) -> None:
         role(start, scene.tree.hosts, scene.tree.login(name)).run()
 
 
-def test_an_impossible_owner_harms_nobody_else(scene: Scene) -> None:
+def test_an_impossible_owner_harms_nobody_else(scene: Scene, operator: KazooClient) -> None:
     """A client's lie about whose a task is sets that task aside, and no worker with it."""
     tree = scene.tree
     late = Executor("late", lambda payload, _task: payload, inline=True)
     lie = paths.task("0123456789abcdef-1")
     record = records.encode_task(Task("0123456789abcdef-1", "late", owner="x509:nobody"), b"lie")
     with (
-        tree.kazoo("operator") as operator,
         tree.client("bob") as bob,
         running.worker(tree.hosts, late, login=tree.login("other")),
     ):

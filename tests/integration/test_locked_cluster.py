@@ -1,7 +1,8 @@
-"""A cluster that is locked down, at work: real processes, over TLS, with passwords or certificates."""
+"""A locked cluster at work: real processes, over TLS, known by passwords or by certificates."""
 
 from __future__ import annotations
 
+import json
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -90,20 +91,23 @@ class Cluster:
         text = (self.folder / f"{name}.secret").read_text()
         return Login(Credentials.parse(text) if self.scheme == "digest" else None, tls)
 
+    def identity(self, name: str) -> str:
+        """What ZooKeeper knows somebody by."""
+        credentials = self.login(name).credentials
+        return credentials.id if credentials else f"x509:CN={name},O=Example"
+
     def lock(self) -> None:
         """Lock the tree as an operator does."""
-        ids = {name: self.mwctl(name, "acl", "id") for name in PEOPLE[1:]}
         roles = {"master": "master", "worker": "worker", "alice": "client", "bob": "client"}
-        named = [f"--{roles[name]}={ended.lines[0]}" for name, ended in ids.items()]
+        named = [f"--{role}={self.identity(name)}" for name, role in roles.items()]
+        assert self.mwctl("operator", "acl", "id").lines == [self.identity("operator")]
         ended = self.mwctl("operator", "acl", "init", *named)
         assert ended.code == 0, ended.err
         assert self.mwctl("operator", "acl", "show").code == 0
 
 
 @pytest.fixture(scope="module", params=["digest", "x509"])
-def cluster(
-    secure: ZooKeeperServer, folder: Path, request: pytest.FixtureRequest
-) -> Cluster:
+def cluster(secure: ZooKeeperServer, folder: Path, request: pytest.FixtureRequest) -> Cluster:
     """A locked tree of which nobody makes use yet."""
     cluster = Cluster(f"{secure.secure_hosts}/{request.param}", request.param, folder)
     cluster.lock()
@@ -180,7 +184,6 @@ def _look(cluster: Cluster) -> None:
 
 
 def _paths(shown: Ended) -> list[str]:
-    import json
 
     return [path for path in json.loads(shown.out)["lists"] if path != "/"]
 

@@ -57,21 +57,19 @@ def context_for(tls: Tls) -> ssl.SSLContext:
     try:
         context.load_verify_locations(tls.ca)
     except OSError as error:
-        raise _unusable("authority's certificate", tls.ca, error) from None
+        raise BadConfiguration(
+            f"cannot use the TLS authority's certificate in {tls.ca}: {error.strerror}"
+        ) from None
     if tls.cert:
         try:
+            # With no password given, OpenSSL must not ask for one at the terminal.
             context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password)
         except OSError as error:
-            what = "certificate and key"
-            raise _unusable(what, f"{tls.cert} and {tls.key}", error) from None
+            raise BadConfiguration(
+                f"cannot use the TLS certificate in {tls.cert} with the key in {tls.key} (is it the "
+                f"certificate's, and its password, if it has one, right?): {error.strerror}"
+            ) from None
     return context
-
-
-def _unusable(what: str, file: str, error: OSError) -> BadConfiguration:
-    reason = str(getattr(error, "reason", None) or error.strerror or error)
-    if "BAD_DECRYPT" in reason or "PASSWORD" in reason:
-        reason += ": is the key's password right, and given?"
-    return BadConfiguration(f"cannot use the TLS {what} in {file}: {reason}")
 
 
 def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unavailable | None:
