@@ -20,8 +20,8 @@ from masterworker.zookeeper.access import identify
 from masterworker.zookeeper.session import Session
 from tests.certificates import Authority
 
-PATIENCE = 3.0  # seconds for a connection that is to fail; each try takes milliseconds
-DEADLINE = 20.0  # seconds for one that is to be made
+DEADLINE = 20.0  # seconds for a connection, or for what is wrong with it to be found out
+PATIENCE = 2.0  # seconds for one that is to come to nothing; each try takes milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def tls(folder: Path, name: str = "alice", ca: str = "authority", password: str 
 
 
 @contextlib.contextmanager
-def session(hosts: str, shown: Tls | None, patience: float = PATIENCE) -> Iterator[Session]:
+def session(hosts: str, shown: Tls | None, patience: float = DEADLINE) -> Iterator[Session]:
     """A session that is started, or fails to start."""
     opened = Session(hosts, login=Login(tls=shown))
     try:
@@ -64,11 +64,11 @@ def session(hosts: str, shown: Tls | None, patience: float = PATIENCE) -> Iterat
 
 def test_a_certificate_is_an_identity(secure: ZooKeeperServer, folder: Path) -> None:
     """Over TLS the server knows us by our certificate, also one with an encrypted key."""
-    with session(secure.secure_hosts, tls(folder), DEADLINE) as opened:
+    with session(secure.secure_hosts, tls(folder)) as opened:
         assert identify(opened, Login(tls=tls(folder))) == "x509:CN=alice,O=Example"
         opened.ensure_tree()
     shown = tls(folder, "locked", password="the key's password")
-    with session(secure.secure_hosts, shown, DEADLINE) as opened:
+    with session(secure.secure_hosts, shown) as opened:
         assert identify(opened, Login(tls=shown)) == "x509:CN=locked,O=Example"
 
 
@@ -89,7 +89,7 @@ def test_the_host_is_checked(secure: ZooKeeperServer, folder: Path) -> None:
         pass
     files = tls(folder)
     unchecked = Tls(files.ca, files.cert, files.key, check_hostname=False)
-    with session(there, unchecked, DEADLINE) as opened:
+    with session(there, unchecked) as opened:
         assert opened.connected
 
 
@@ -105,11 +105,14 @@ def test_the_server_refuses_us(secure: ZooKeeperServer, folder: Path) -> None:
 
 def test_tls_and_no_tls_do_not_meet(secure: ZooKeeperServer, folder: Path) -> None:
     """TLS at the plain port, and none at the other, are told apart from a server that is away."""
-    with pytest.raises(Unavailable, match="secureClientPort"), session(secure.hosts, tls(folder)):
+    with (
+        pytest.raises(Unavailable, match="secureClientPort"),
+        session(secure.hosts, tls(folder), PATIENCE),
+    ):
         pass
     with (
         pytest.raises(Unavailable, match=r"if that port speaks TLS, give --tls-ca"),
-        session(secure.secure_hosts, None),
+        session(secure.secure_hosts, None, PATIENCE),
     ):
         pass
 

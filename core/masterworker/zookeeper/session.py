@@ -52,6 +52,9 @@ DEFAULT_TIMEOUT: Final = 10.0
 CONNECT_TIMEOUT: Final = 6.0
 """Seconds to wait for the first connection: with a command's own start it stays below 10."""
 
+POLL_INTERVAL: Final = 0.05
+"""Seconds between looks at whether there is still hope for a first connection."""
+
 FIRST_READ: Final = 16
 """Znodes in a multi-read while nothing is known of their sizes."""
 
@@ -159,7 +162,10 @@ class Session:
         tree is locked and does not know us.
         """
         connected = self._kazoo.start_async()
-        connected.wait(connect_timeout)
+        until = time.monotonic() + connect_timeout
+        while not connected.wait(POLL_INTERVAL) and time.monotonic() < until:
+            if self._handshakes.hopeless:
+                break
         if not self._kazoo.connected:
             state = self._kazoo.client_state
             self.close(timeout=0.5)

@@ -66,10 +66,17 @@ def context_for(tls: Tls) -> ssl.SSLContext:
             context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password)
         except OSError as error:
             raise BadConfiguration(
-                f"cannot use the TLS certificate in {tls.cert} with the key in {tls.key} (is it the "
-                f"certificate's, and its password, if it has one, right?): {error.strerror}"
+                f"cannot use the TLS certificate in {tls.cert} with the key in {tls.key} (do they "
+                f"belong together, and is the key's password right?): {error.strerror}"
             ) from None
     return context
+
+
+def is_distrust(failure: BaseException) -> bool:
+    """Whether a connection failed since one side did not accept the other's certificate."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return True
+    return isinstance(failure, ssl.SSLError) and "ALERT" in str(failure.reason)
 
 
 def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unavailable | None:
@@ -83,7 +90,7 @@ def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unava
             "host as it stands in --hosts"
         )
     reason = str(getattr(failure, "reason", None) or failure)
-    if isinstance(failure, ssl.SSLError) and "ALERT" in reason:
+    if is_distrust(failure):
         shown = f"the certificate in {tls.cert}" if tls.cert else "no certificate"
         return NotTrusted(
             f"ZooKeeper at {hosts} ended the TLS handshake ({reason}); it was shown {shown}: give "
