@@ -5,8 +5,14 @@ VENV := .venv/bin
 CODE := core plugins examples tests
 EXAMPLES := $(wildcard examples/plugins/*/src)
 
+SEED := 1
+TASKS := 1000000
+chaos: MINUTES := 10
+soak: MINUTES := 40
+soak: RUN := build/soak/$(shell date +%Y%m%d-%H%M%S)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck bench clean
+.PHONY: help setup demo test lint format typecheck bench chaos soak clean
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +39,12 @@ typecheck: setup  ## Check the types
 
 bench: setup  ## Measure the throughput
 	$(VENV)/python tests/benchmarks/throughput.py
+
+soak: setup  ## Run a million tasks (TASKS=, MINUTES=40), and judge whether anything grew
+	$(VENV)/python -m tests.soak --minutes $(MINUTES) --tasks $(TASKS) --run $(RUN)
+
+chaos: setup  ## Run a fault campaign and judge it (SEED=1 MINUTES=10)
+	$(VENV)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
 
 clean:  ## Remove .venv and everything generated
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

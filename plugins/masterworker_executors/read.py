@@ -13,7 +13,13 @@ LOGGED = 200
 
 
 def read(payload: bytes, task: TaskContext) -> None:
-    """Log the payload, escaped: a stranger wrote it, and it must not forge log lines."""
+    """Log the payload, escaped: a stranger wrote it, and it must not forge log lines.
+
+    Of a payload that came encrypted, only the length.
+    """
+    if task.sealed:
+        logger.info("task %s: %d bytes, encrypted on the way", task.task_id, len(payload))
+        return
     more = f" and {len(payload) - LOGGED:,} more bytes" if len(payload) > LOGGED else ""
     logger.info("task %s: %r%s", task.task_id, payload[:LOGGED], more)
 

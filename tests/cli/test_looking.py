@@ -120,6 +120,7 @@ def test_audit_exits_with_1_when_the_books_do_not_balance(hosts: str, cluster: C
     kazoo = KazooClient(hosts)
     kazoo.start()
     kazoo.delete(f"/tasks/{task}")
+    kazoo.create("/tasks/\u202eksat")
     kazoo.stop()
     kazoo.close()
     ended = mwctl("audit", "-o", "json", env=env)
@@ -127,6 +128,7 @@ def test_audit_exits_with_1_when_the_books_do_not_balance(hosts: str, cluster: C
     table = mwctl("audit", env=env)
     assert table.code == 1
     assert "1 of 1 accepted tasks lost" in table.out.decode()
+    assert "/tasks/\\u202eksat: its name is none of ours" in table.out.decode()
 
 
 def test_looking_creates_nothing(hosts: str) -> None:

@@ -88,7 +88,14 @@ def test_unknown_executor_gives_78_and_names_what_there_is(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--config", "/nowhere.toml"], ["--name", "a/b"], ["--hosts", "host:port"]],
+    [
+        ["--config", "/nowhere.toml"],
+        ["--name", "a/b"],
+        ["--hosts", "host:port"],
+        ["--task-user", "no-such-user"],
+        ["--task-limit", "files=1"],
+        ["--pass-env", "MWCTL_AUTH"],
+    ],
 )
 def test_bad_configuration_gives_78(arguments: list[str]) -> None:
     """What the operator set wrong is said, without a traceback."""

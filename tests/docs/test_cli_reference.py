@@ -11,7 +11,7 @@ import pytest
 
 from masterworker.cli import logs
 from masterworker.cli.login import login_options
-from masterworker.decisions.audit import Reading, judge
+from masterworker.decisions.audit import Reading, report
 from masterworker.words import errors
 from masterworker.zookeeper.inspection import ClusterStatus, TaskView
 from tests.cli.tree import COMMANDS, TREE, options
@@ -108,5 +108,5 @@ def test_json_has_the_keys_it_is_shown_with() -> None:
     empty = ClusterStatus(None, 0, (), {}, {}, 0, 0)
     assert status.keys() == empty.to_dict().keys()
     assert status["tasks"].keys() == empty.to_dict()["tasks"].keys()
-    assert audit.keys() == judge(Reading()).to_dict().keys()
+    assert audit.keys() == report(Reading(), ()).to_dict().keys()
     assert task.keys() <= {*TaskView.__dataclass_fields__, "attempts"}

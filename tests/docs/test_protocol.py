@@ -7,14 +7,13 @@ import re
 import msgpack
 import pytest
 
-from masterworker.decisions import backlog
+from masterworker.decisions import audit, backlog
 from masterworker.decisions.life import TRANSITIONS
 from masterworker.roles import courier, heart
 from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
 from masterworker.words.access import Identities
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
-from masterworker.zookeeper import auditor
 from tests.docs import pages
 
 PAGE = pages.text(pages.DOCS / "protocol.md")
@@ -26,12 +25,14 @@ HISTORY = (Attempt("worker", Reason.LOST),)
 
 FULL = {
     "task": records.encode_task(
-        Task("t", "echo", 1.0, 2, {"a": "b"}, HISTORY, raw=True, owner="x509:CN=alice"), b""
+        Task("t", "echo", 1.0, 2, {"a": "b"}, HISTORY, True, "key", "x509:CN=alice"), b""
     ),
     "status": records.encode_status(
-        Status(State.FAILED, "echo", "worker", 1.0, 2.0, 3.0, Reason.FAILED, HISTORY)
+        Status(State.FAILED, "echo", "worker", 1.0, 2.0, 3.0, Reason.FAILED, HISTORY, "key")
     ),
-    "worker": records.encode_worker(Worker({"echo": True}, 1, 1, owner="x509:CN=worker")),
+    "worker": records.encode_worker(
+        Worker({"echo": True}, 1, 1, keys=("key",), owner="x509:CN=worker")
+    ),
     "master": records.encode_master(Master("master", "host", 1)),
     "ledger": records.encode_ledger(Ledger()),
     "access": records.encode_access(Identities()),
@@ -43,11 +44,12 @@ SENTENCES = [
     f"a header {limits.MAX_HEADER:,}",
     f"a task's options {limits.MAX_OPTION_BYTES:,}",
     f"the evidence of one attempt {limits.MAX_DETAIL:,}",
+    f"may be {limits.MAX_SEAL:,} bytes longer",
     f"up to {limits.BATCH_COUNT} operations or {limits.BATCH_BYTES // 1024} KiB in one `multi`",
     f"up to {limits.IN_FLIGHT} of them under way",
     f"Up to {limits.CLIENT_WINDOW} batches are under way",
     f"adds {limits.CLIENT_WINDOW + 1}: more than the chain is long",
-    f"believed only if it shows in {auditor.READINGS} readings",
+    f"believed only if it shows in {audit.READINGS} readings",
     f"a heartbeat every T/{round(1 / heart.BEAT)}",
     f"At c + T/{round(1 / heart.FENCE)} it stops",
     f"at everything every {MasterSettings().look_interval:g} s",
@@ -77,7 +79,7 @@ def test_transitions_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("what", FULL)
 def test_header_fields_are_those_of_the_code(what: str) -> None:
     """The table of kinds has every field that a record of this kind can have, and no other."""
-    kind, version, header = FULL[what][4:5], FULL[what][3], msgpack.unpackb(FULL[what][7:])
+    kind, header = FULL[what][4:5], msgpack.unpackb(FULL[what][7:])
     shown = {
         name: (letter, fields)
         for letter, name, fields in pages.rows(PAGE, "| Kind | Record | Header fields |")
@@ -85,7 +87,9 @@ def test_header_fields_are_those_of_the_code(what: str) -> None:
     letter, fields = shown[what]
     assert letter.encode() == kind
     assert set(re.findall(r"\w+(?=[,;]|$)", fields.replace("if set: ", ""))) == header.keys()
-    assert f"the format version, {version}" in PAGE
+    version = FULL[what][3]
+    assert version == (records.FORMAT if "sealed" in header else 1)
+    assert f"the format version, 1; {records.FORMAT} if the record is `sealed`" in PAGE
 
 
 def test_the_worked_example_is_a_record() -> None:

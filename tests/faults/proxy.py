@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import enum
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from masterworker.dev.processes import Startable
 from masterworker.dev.server import free_ports
-from tests.faults.wire import LENGTH, REPLY_HEADER, REQUEST_HEADER, Op, framed, text
+from tests.faults.wire import LENGTH, REPLY_HEADER, REQUEST_HEADER, Op, framed, granted, text
 
 T = TypeVar("T")
 Direction = Literal["to_server", "to_client"]
@@ -68,6 +69,8 @@ class Proxy(Startable):
             "to_client": asyncio.Event(),
         }
         self.requests: Counter[int] = Counter()
+        self.session: tuple[float, int, bytes] | None = None
+        """When (monotonic) the latest session was granted through it, its number, its password."""
         self._links: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
@@ -135,6 +138,10 @@ class Proxy(Startable):
     ) -> Rule:
         """Answer a request with an error code, in its turn, and keep it from the server."""
         return self._add(Fault.REPLY_ERROR, op, nth, containing, where, error)
+
+    def withdraw(self, rule: Rule) -> None:
+        """Let a rule strike no more, if it has not yet."""
+        self._do(_calling(self.rules.remove, rule))
 
     def wait_for(self, rule: Rule, deadline: float = 10.0) -> None:
         """Return once the rule has struck; raise AssertionError after `deadline` seconds."""
@@ -218,6 +225,8 @@ class Proxy(Startable):
                     await _Link(self, to_server, to_client).run()
         except OSError:
             pass  # the target does not accept: neither do we
+        except asyncio.CancelledError:
+            pass  # we were cut; asyncio of 3.11 would log a cancelled connection as a defect
         finally:
             self._links.discard(link)
 
@@ -323,7 +332,10 @@ class _Link:
         return REQUEST_HEADER.pack(xid, Op.EXISTS) + text(b"/") + b"\0"
 
     async def _replies(self) -> None:
-        self._to_client.put(await self._to_client.next())  # the handshake
+        handshake = await self._to_client.next()
+        if handshake is not None and (session := granted(handshake)) is not None:
+            self._proxy.session = (time.monotonic(), *session)
+        self._to_client.put(handshake)
         while (reply := await self._to_client.next()) is not None:
             xid, zxid, _ = REPLY_HEADER.unpack_from(reply)
             rule = self._struck.pop(xid, None)

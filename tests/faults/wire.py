@@ -39,6 +39,12 @@ class Op(enum.IntEnum):
     CLOSE = -11
 
 
+def granted(handshake: bytes) -> tuple[int, bytes] | None:
+    """Return the session and the password in a server's handshake, None if it granted none."""
+    session = CONNECT_REPLY.unpack_from(handshake)[2]
+    return (session, _text_at(handshake, CONNECT_REPLY.size)[0]) if session else None
+
+
 def framed(message: bytes) -> bytes:
     """Return the message with its length before it."""
     return LENGTH.pack(len(message)) + message

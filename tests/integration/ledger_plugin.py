@@ -20,6 +20,7 @@ from masterworker import Register, TaskContext, hookimpl
 HERE = Path(__file__).parent
 LEDGER = HERE / "ledger.jsonl"
 BEAT = 0.02  # seconds
+LIMIT = 1.0  # seconds; of an attempt of `limited`
 
 
 def _write(run: str, event: str, **details: object) -> None:
@@ -64,7 +65,8 @@ def die(payload: bytes, task: TaskContext) -> bytes:
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring each executor twice: for a process of its own, and inside the worker."""
+    """Bring each executor twice, for a process of its own and inside the worker; one is limited."""
     for run in (brief, wait, die):
         register(run.__name__, run)
         register(f"{run.__name__}-inline", run, inline=True)
+    register("limited", wait, time_limit=LIMIT)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from masterworker import Client
 from masterworker.dev.processes import Process, masterworker_command
@@ -69,7 +70,8 @@ def read_ledger(file: Path) -> list[Execution]:
 class Cluster:
     """Masters and workers as processes, a client in this one, and a look at the tree from outside.
 
-    What it starts is ended with it. `client` submits, `session` reads.
+    What it starts is ended with it. `client` submits, `session` reads; `site` is a folder that
+    every role has on its Python path.
     """
 
     def __init__(self, hosts: str, folder: Path) -> None:
@@ -79,9 +81,9 @@ class Cluster:
         self._folder = folder
         self._processes: list[Process] = []
         source = Path(ledger_plugin.__file__).read_text()
-        self._site = install(folder, "ledger_plugin", source, distribution="ledger", version="1.0")
+        self.site = install(folder, "ledger_plugin", source, distribution="ledger", version="1.0")
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         self.session.start()
         self.session.ensure_tree()
         self.client = Client(self.hosts)
@@ -134,7 +136,7 @@ class Cluster:
     ) -> Process:
         name = f"{role}-{len(self._processes)}"
         where = ["--hosts", hosts or self.hosts, "--session-timeout", str(timeout)]
-        env = {"PYTHONPATH": str(self._site), "MWCTL_FAILPOINT": failpoint}
+        env = {"PYTHONPATH": str(self.site), "MWCTL_FAILPOINT": failpoint}
         process = Process(
             name,
             masterworker_command(role, *where, *options),
@@ -148,7 +150,8 @@ class Cluster:
     # --- what is so --------------------------------------------------------------------------
 
     def status(self) -> ClusterStatus:
-        """Who is there, and how many tasks are where."""
+        """Who is there, and how many tasks are where, as soon as ZooKeeper can be asked."""
+        eventually(lambda: self.session.connected, 30.0, what="the test itself is connected")
         return Inspection(self.session).status()
 
     def in_office(self, master: Process) -> int:
@@ -189,11 +192,11 @@ class Cluster:
 
     def release(self, name: str) -> None:
         """Let the attempts that wait for this file go on."""
-        (self._site / name).touch()
+        (self.site / name).touch()
 
     def executions(self, task: str = "") -> list[Execution]:
         """What ran so far, of one task or of all, in the order of its start."""
-        runs = read_ledger(self._site / "ledger.jsonl")
+        runs = read_ledger(self.site / "ledger.jsonl")
         return [run for run in runs if task in ("", run.task)]
 
     def by_task(self) -> dict[str, list[Execution]]:

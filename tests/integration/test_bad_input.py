@@ -204,7 +204,7 @@ def test_office_overwritten_is_filled_again(hosts: str, path: str) -> None:
 def test_office_held_by_a_stranger_is_reported(hosts: str) -> None:
     """While somebody else sits in office a master waits, and the audit says who is there."""
     with tree(hosts) as kazoo, client(hosts) as submitter:
-        kazoo.create("/master", GARBAGE)
+        kazoo.create("/master", GARBAGE, ephemeral=True)
         with cluster(hosts):
             future = submitter.submit(b"x", executor="echo")
             eventually(lambda: kazoo.get_children("/masters"), what="the master stands by")

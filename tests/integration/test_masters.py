@@ -156,7 +156,7 @@ def test_queue_drains_when_a_worker_joins(cluster: Cluster) -> None:
 
 
 def test_task_created_again_between_two_looks(cluster: Cluster) -> None:
-    """What the primary saw before is not what it assigns: it reads again what it takes away."""
+    """Scenario 12: what the primary saw is not what it assigns: it reads again what it moves."""
     future = cluster.client.submit(b"never", executor="wait")
     cluster.client.flush(5.0)
     master = cluster.master(timeout=PATIENT, failpoint="master.planned:stop")

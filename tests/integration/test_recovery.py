@@ -93,7 +93,7 @@ def test_primary_killed_while_recovering(cluster: Cluster, step: str) -> None:
 
 
 def test_chosen_worker_dies_before_it_is_assigned(cluster: Cluster) -> None:
-    """The `multi` that assigns requires the worker to be there; its tasks go to another."""
+    """Scenario 9: the `multi` that assigns requires the worker; its tasks go to another."""
     victim = cluster.worker("brief")
     gone = cluster.ready(victim)
     futures = cluster.client.submit_many([b""] * 4, executor="brief")

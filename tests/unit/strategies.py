@@ -6,6 +6,8 @@ the code, and few enough examples that the whole suite stays quick.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -51,6 +53,15 @@ attempts = st.builds(
     ended=maybe_seconds,
 )
 histories = st.lists(attempts, max_size=limits.MAX_ATTEMPTS + limits.MAX_LOSSES).map(tuple)
+unfinished = st.builds(
+    lambda failed, lost: (*failed, *(replace(one, reason=Reason.LOST) for one in lost)),
+    st.lists(
+        attempts.filter(lambda one: one.reason is not Reason.LOST),
+        max_size=limits.MAX_ATTEMPTS - 1,
+    ),
+    st.lists(attempts, max_size=limits.MAX_LOSSES - 1),
+)
+"""Histories of tasks that may be attempted again."""
 
 tasks = st.builds(
     Task,
@@ -59,7 +70,7 @@ tasks = st.builds(
     submitted=seconds,
     attempts=st.none() | st.integers(1, limits.MAX_ATTEMPTS),
     options=options,
-    history=histories,
+    history=unfinished,
     raw=st.booleans(),
 )
 statuses = st.builds(

@@ -95,6 +95,20 @@ def family(file: Path) -> list[int]:
     return pids
 
 
+def test_a_worker_that_dies_with_its_mail_unread_is_noticed(
+    guardian: Guardian, group: Callable[[], int]
+) -> None:
+    """What it never read turns its end into a reset: its groups are killed all the same."""
+    first, second = group(), group()
+    guardian.watch(first)
+    guardian.extend(time.monotonic())
+    eventually(lambda: not is_alive(first))  # of which the guardian has told
+    guardian.extend(time.monotonic() + 1000.0)
+    guardian.watch(second)
+    guardian.close()  # to the guardian the same as the worker's death
+    assert not is_alive(second)
+
+
 def test_a_lease_that_ends_kills_what_is_watched_and_no_other(
     guardian: Guardian, group: Callable[[], int]
 ) -> None:

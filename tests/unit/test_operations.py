@@ -199,9 +199,20 @@ def test_every_kind_of_answer_is_told_apart() -> None:
             END,
         ]
     )
-    empty = Znode(b"", 3, 11, 12, 16, 7, 18)
+    empty = Znode(
+        b"", 3, created=11, changed=12, owner=16, children=7, children_changed=18, modified=0.002
+    )
     assert MultiRead([], "").deserialize(reply, 16) == [
-        Znode(b"data", 3, created=11, changed=12, owner=16, children=7, children_changed=18),
+        Znode(
+            b"data",
+            3,
+            created=11,
+            changed=12,
+            owner=16,
+            children=7,
+            children_changed=18,
+            modified=0.002,
+        ),
         None,
         empty,
         empty,
@@ -220,6 +231,7 @@ def test_every_kind_of_answer_is_told_apart() -> None:
             *[st.integers(-(2**63), 2**63 - 1)] * 3,
             st.integers(0, 2**31 - 1),
             st.integers(-(2**63), 2**63 - 1),
+            st.integers(0, 2**40).map(float),
         )
     )
 )
@@ -229,8 +241,8 @@ def test_any_answer_is_read_back(expected: list[Znode | Unreadable | None]) -> N
     for one in expected:
         if isinstance(one, Znode):
             stat = (
-                one.created, one.changed, 0, 0, one.version, 0, 0, one.owner, 0, one.children,
-                one.children_changed,
+                one.created, one.changed, 0, int(one.modified * 1000), one.version, 0, 0, one.owner,
+                0, one.children, one.children_changed,
             )  # fmt: skip
             reply += found(one.data, stat)
         else:

@@ -150,7 +150,33 @@ def test_a_future_version_is_told_apart(kind: bytes) -> None:
     """A record of a newer format is a FutureRecord, which says to upgrade, not a broken one."""
     data, decode = KINDS[kind]
     with pytest.raises(FutureRecord, match="upgrade"):
-        decode(data[:3] + b"\x02" + data[4:])
+        decode(data[:3] + bytes([records.FORMAT + 1]) + data[4:])
+
+
+def test_only_what_is_sealed_has_the_newer_format() -> None:
+    """A program of the first version reads all else, and takes nothing sealed for plain."""
+    for data, _ in KINDS.values():
+        assert data[3] == 1
+    sealed = replace(TASK, sealed="key-1")
+    assert records.encode_task(sealed, b"")[3] == 2
+    assert records.decode_task("t", records.encode_task(sealed, b"")) == sealed
+    status = Status(State.DONE, "echo", sealed="key-1")
+    assert records.encode_status(status)[3] == 2
+    assert records.decode_status(records.encode_status(status)) == status
+    worker = Worker({"echo": True}, 1, 1, keys=("key-1", "key-2"))
+    assert records.encode_worker(worker)[3] == 1
+    assert records.decode_worker(records.encode_worker(worker)) == worker
+
+
+@pytest.mark.parametrize("key_id", ["", "Key", "a b", "x" * 33, 7, ["k"]])
+def test_a_key_that_is_none_is_refused(key_id: object) -> None:
+    """It could be no worker's, and stands in what operators read."""
+    header = header_of(records.encode_task(TASK, b"")) | {"sealed": key_id}
+    with pytest.raises(BadRecord, match="a key's id"):
+        records.decode_task("t", with_header(b"t", header))
+    worker = header_of(records.encode_worker(Worker({"echo": True}, 1, 1))) | {"keys": [key_id]}
+    with pytest.raises(BadRecord, match="keys' ids"):
+        records.decode_worker(with_header(b"w", worker))
 
 
 @every_kind
@@ -339,8 +365,12 @@ def test_a_hostile_header_costs_little(kind: bytes, hostile: bytes) -> None:
 WORST_DETAIL = "é" * limits.MAX_DETAIL
 WORST_OPTIONS = {f"{n:>0125}": "v" * 125 for n in range(limits.MAX_OPTIONS)}
 WORST_HISTORY = tuple(
-    Attempt("w" * limits.MAX_NAME, Reason.OUT_OF_MEMORY, WORST_DETAIL, 1.5e9, 1.6e9)
-    for _ in range(limits.MAX_ATTEMPTS + limits.MAX_LOSSES)
+    Attempt("w" * limits.MAX_NAME, reason, WORST_DETAIL, 1.5e9, 1.6e9)
+    for reason, times in (
+        (Reason.OUT_OF_MEMORY, limits.MAX_ATTEMPTS - 1),
+        (Reason.LOST, limits.MAX_LOSSES - 1),
+    )
+    for _ in range(times)
 )
 WORST_TASK = Task(
     "t",
@@ -350,8 +380,9 @@ WORST_TASK = Task(
     WORST_OPTIONS,
     WORST_HISTORY,
     raw=True,
+    sealed="k" * limits.MAX_KEY_ID,
 )
-WORST_PAYLOAD = b"p" * limits.MAX_PAYLOAD
+WORST_PAYLOAD = b"p" * (limits.MAX_PAYLOAD + limits.MAX_SEAL)
 
 
 def test_the_largest_task_fits_into_one_request() -> None:
@@ -361,12 +392,13 @@ def test_the_largest_task_fits_into_one_request() -> None:
     name = "x" * limits.MAX_NAME
     around = 3 * len(paths.assignment(name, name)) + 1_000  # create, delete, checks, headers
     assert len(data) + around < limits.JUTE_MAXBUFFER
-    assert len(records.body(data)) == limits.MAX_PAYLOAD
+    assert len(records.body(data)) == len(WORST_PAYLOAD)
     assert len(records.decode_task("t", data).history) == len(WORST_HISTORY)
 
 
 def test_the_largest_status_fits_into_one_request() -> None:
-    """The same holds for the status that such a task ends in."""
+    """The same holds for the status that such a task ends in, one attempt later."""
+    history = (*WORST_HISTORY, WORST_HISTORY[0])
     status = Status(
         State.FAILED,
         WORST_TASK.executor,
@@ -375,19 +407,20 @@ def test_the_largest_status_fits_into_one_request() -> None:
         1.5e9,
         1.6e9,
         Reason.LOST,
-        WORST_HISTORY,
+        history,
+        WORST_TASK.sealed,
     )
     data = records.encode_status(status, WORST_PAYLOAD)
     assert len(data) + 3 * limits.MAX_NAME + 1_000 < limits.JUTE_MAXBUFFER
-    assert len(records.decode_status(data).history) == len(WORST_HISTORY)
+    assert len(records.decode_status(data).history) == len(history)
 
 
 def test_one_byte_more_is_refused() -> None:
     """The error says how much there was, what the limit is and what to do instead."""
     with pytest.raises(PayloadTooLarge, match=r"task t has 900,001 bytes.*900,000.*elsewhere"):
-        records.encode_task(TASK, WORST_PAYLOAD + b"p")
+        records.encode_task(TASK, b"p" * (limits.MAX_PAYLOAD + 1))
     with pytest.raises(PayloadTooLarge, match="the result has 900,001 bytes"):
-        records.encode_status(STATUS, WORST_PAYLOAD + b"p")
+        records.encode_status(STATUS, b"p" * (limits.MAX_PAYLOAD + 1))
 
 
 def test_a_header_too_long_for_its_length_field_is_refused() -> None:

@@ -10,16 +10,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from masterworker import BadConfiguration
-from masterworker.execution import slots
+from masterworker.execution import frames, slots
 from masterworker.execution.attempts import Outcome
 from masterworker.execution.guardian import Guardian
 from masterworker.execution.plugins import Plugins
+from masterworker.execution.sandbox import Sandbox
 from masterworker.execution.slots import ProcessRunner
 from masterworker.words.executor import Executor
 from masterworker.words.limits import MAX_DETAIL, MAX_PAYLOAD
@@ -192,6 +195,30 @@ def test_a_warm_child_is_used_again_until_it_is_recycled(start: Start, outcomes:
     eventually(lambda: not any(map(is_alive, second)))
 
 
+def test_a_child_serves_tasks_of_one_key_and_its_output_is_not_logged(
+    start: Start, outcomes: Outcomes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it holds or has printed of sealed tasks reaches no log and no other's evidence."""
+    runner = start()
+
+    def run(executor: str, key_id: str) -> Outcome:
+        one = job(executor, "1")
+        one = replace(one, task=replace(one.task, sealed=key_id))
+        runner.start([one])
+        return outcomes.of(one)
+
+    first, second, other, plain = (run("pid", key).result for key in ("k", "k", "k2", ""))
+    assert first == second
+    assert len({first, other, plain}) == 3
+    with caplog.at_level(logging.INFO, "masterworker.execution.process"):
+        assert run("noisy", "k").result == b"1"
+        assert "last words" in run("exit", "k").detail
+        assert run("noisy", "").result == b"1"
+        eventually(lambda: "from a command" in caplog.text)
+    assert caplog.text.count("from a command") == 1
+    assert "last words" not in caplog.text
+
+
 def test_slots_work_side_by_side_and_no_more_than_counted(
     start: Start, outcomes: Outcomes, tmp_path: Path
 ) -> None:
@@ -221,20 +248,23 @@ def test_a_child_sees_nothing_of_its_worker(
 ) -> None:
     """No MWCTL_ variable, no inherited descriptor, no kazoo; what the operator lists, it sees."""
     monkeypatch.setenv("MWCTL_AUTH", "digest:secret")
-    monkeypatch.setenv("PYTHONMASTERWORKER", "kept")
+    monkeypatch.setenv("PYTHONUTF8", "1")
+    monkeypatch.setenv("PYTHON_KEYRING_PASSWORD", "hidden")
+    monkeypatch.setenv("NAMED", "by the operator")
     monkeypatch.setenv("SOMETHING_ELSE", "hidden")
     with (tmp_path / "open").open("w") as inherited:
         os.set_inheritable(inherited.fileno(), True)
         runner = start(
-            environment={"LISTED": "yes"}, configs={"look": {"path": "/x", "depth": {"n": 1}}}
+            sandbox=Sandbox(pass_env=["NAMED"]),
+            configs={"look": {"path": "/x", "depth": {"n": 1}}},
         )
         one = job("look")
         runner.start([one])
         seen = json.loads(outcomes.of(one).result or b"")
     environment = seen["environment"]
     assert not [name for name in environment if name.startswith("MWCTL_")]
-    assert (environment["LISTED"], environment["PYTHONMASTERWORKER"]) == ("yes", "kept")
-    assert "SOMETHING_ELSE" not in environment
+    assert (environment["NAMED"], environment["PYTHONUTF8"]) == ("by the operator", "1")
+    assert not {"SOMETHING_ELSE", "PYTHON_KEYRING_PASSWORD"} & environment.keys()
     assert seen["descriptors"]["0"] == "/dev/null"
     assert seen["descriptors"]["1"] == seen["descriptors"]["2"]
     beyond = [target for fd, target in seen["descriptors"].items() if int(fd) > 2]
@@ -277,6 +307,22 @@ def test_nonsense_on_the_pipe_is_a_crash(attempt: Attempt) -> None:
     outcome = attempt("scribble")
     assert outcome.reason is Reason.CRASHED
     assert "broke off the conversation" in outcome.detail
+    assert attempt("echo", "next").result == b"next"
+
+
+def test_answer_of_an_executors_making_is_a_crash(attempt: Attempt) -> None:
+    """What an executor writes where only its child should: its attempt fails, the slot goes on."""
+    answers = {
+        b"\x81\xa1a" * 1_020 + b"\xc0": "which is no answer",  # too deep a nest for repr
+        msgpack.packb({"result": bytes(MAX_PAYLOAD + 1)}): "which is no answer",
+        msgpack.packb({"reason": "no reason", "detail": ""}): "which is no answer",
+        b"\x81\xa1a" + b"\xdd\x00\x01\x00\x00" * 900: "broke off the conversation",
+    }
+    for packed, said in answers.items():
+        outcome = attempt("answer", frames.LENGTH.pack(len(packed)) + packed)
+        assert outcome.reason is Reason.CRASHED
+        assert said in outcome.detail
+        assert len(outcome.detail) < 400
     assert attempt("echo", "next").result == b"next"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -168,6 +169,13 @@ hosts_option = click.option(
     show_default=True,
     metavar="HOST:PORT[,...][/CHROOT]",
     help="The ZooKeeper servers, and the path below which the cluster lies.",
+)
+
+key_file_option = click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The keys of payloads that are encrypted.",
 )
 
 session_timeout_option = click.option(

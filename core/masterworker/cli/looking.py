@@ -11,6 +11,7 @@ from ..zookeeper.auditor import Auditor
 from ..zookeeper.inspection import Inspection
 from .command import Command, hosts_option
 from .login import login_options
+from .logs import escape
 from .output import format_option, table, write_document
 from .reading import reading
 
@@ -67,8 +68,9 @@ def audit(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
     """Check that no task was lost or recorded twice.
 
     It balances the books: every task that was accepted must be pending, assigned or finished, and
-    one of these only, or its status was taken or has expired. Exits with 0 if that is so; if not,
-    with 1, and says what it found. The cluster may be at work meanwhile.
+    one of these only, or its status was taken or has expired. It also looks for what does not
+    belong where it is. Exits with 0 if all is well; if not, with 1, and says what it found. The
+    cluster may be at work meanwhile: it only reads, and reports nothing that merely moved.
     """
     with reading(hosts, login) as session:
         report = Auditor(session).report()
@@ -81,13 +83,15 @@ def audit(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
 
 
 def _show_audit(document: dict[str, Any]) -> None:
-    numbers = {key: value for key, value in document.items() if key not in ("ok", "findings")}
+    words = ("ok", "findings", "notes")
+    numbers = {key: value for key, value in document.items() if key not in words}
     width = max(map(len, numbers)) + 2
     _show(*(f"{key.replace('_', ' '):<{width}}{value:>12,}" for key, value in numbers.items()))
     balanced = not document["lost"] and not document["recorded_twice"]
     verdict = "The books balance" if balanced else "The books do not balance"
     _show("", f"{verdict}." if document["ok"] else f"{verdict}; what was found:")
-    _show(*(f"  {finding}" for finding in document["findings"]))
+    _show(*(f"  {escape(finding)}" for finding in document["findings"]))
+    _show(*(f"Note: {escape(note)}." for note in document["notes"]))
 
 
 def _show(*lines: str) -> None:

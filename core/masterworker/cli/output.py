@@ -7,11 +7,16 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from .logs import escape
+from ..words.limits import MAX_NAME
+from .logs import escape, shorten
+
+MAX_CELL: Final = MAX_NAME
+"""Characters of one cell of a table: every name of ours is shown whole, and a text that somebody
+else chose makes no line longer than a few of them."""
 
 format_option = click.option(
     "-o",
@@ -97,9 +102,8 @@ def timestamp(seconds: float | None) -> str:
 def _cell(value: Any) -> str:
     if value in (None, "", [], ()):
         return "-"
-    if isinstance(value, list | tuple):
-        return escape(", ".join(map(str, value)))
-    return escape(str(value))
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return shorten(escape(text), MAX_CELL)
 
 
 def complain(message: str) -> None:

@@ -11,14 +11,17 @@ from typing import Final, Protocol
 
 import click
 
+from ..execution import prctl
 from ..execution.configuration import load_configuration
 from ..execution.plugins import Plugins
+from ..execution.sandbox import Sandbox, find_user, parse_limits
+from ..roles.keyfile import load_keys
 from ..roles.master import Master, MasterSettings
 from ..roles.worker import Worker, WorkerSettings
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.login import Login
-from .command import Command, Seconds, hosts_option, session_timeout_option
+from .command import Command, Seconds, hosts_option, key_file_option, session_timeout_option
 from .login import login_options
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,7 @@ def master(
         status_ttl=status_ttl,
         folder_ttl=folder_ttl,
     )
+    prctl.hide()
     role = Master(hosts, settings)
     Signals(role)
     role.run()
@@ -155,6 +159,31 @@ def master(
     show_default=True,
     help="How long running attempts may go on after the first signal.",
 )
+@key_file_option
+@click.option(
+    "--pass-env",
+    multiple=True,
+    metavar="NAME",
+    help="A variable of the worker's environment that executors in child processes see beside the "
+    "usual ones; repeatable.",
+)
+@click.option(
+    "--task-user",
+    metavar="NAME",
+    help="The user as whom child processes run; the worker must be root.  [default: the worker's]",
+)
+@click.option(
+    "--task-limit",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="A resource limit of child processes, as of setrlimit(2), or 'unlimited'; repeatable.  "
+    "[default: core=0]",
+)
+@click.option(
+    "--allow-new-privileges",
+    is_flag=True,
+    help="Let set-user-ID programs, such as sudo, have their effect in child processes.",
+)
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -166,6 +195,11 @@ def worker(
     name: str,
     config: Path | None,
     grace: float,
+    key_file: Path | None,
+    pass_env: tuple[str, ...],
+    task_user: str | None,
+    task_limit: tuple[str, ...],
+    allow_new_privileges: bool,
 ) -> None:
     """Run a worker.
 
@@ -182,7 +216,15 @@ def worker(
         grace=grace,
         configs=load_configuration(config) if config else {},
         file=config,
+        sandbox=Sandbox(
+            pass_env=pass_env,
+            user=find_user(task_user) if task_user else None,
+            limits=parse_limits(task_limit),
+            new_privileges=allow_new_privileges,
+        ),
+        keys=load_keys(key_file) if key_file else None,
     )
+    prctl.hide()
     role = Worker(hosts, Plugins.load().executors(executor), settings)
     signals = Signals(role)
     role.run()

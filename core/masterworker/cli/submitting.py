@@ -13,12 +13,13 @@ import click
 
 from ..roles.client import Client
 from ..roles.future import TaskFuture
+from ..roles.keyfile import load_keys
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.errors import MasterworkerError, PayloadTooLarge, TaskCancelled, TaskFailed
 from ..words.login import Login
 from ..zookeeper.inspection import Inspection
-from .command import Command, Seconds, hosts_option
+from .command import Command, Seconds, hosts_option, key_file_option
 from .login import login_options
 from .output import OutputPath, format_option, warn, write_rows
 from .reading import reading
@@ -94,6 +95,7 @@ def _read_options(
     type=Seconds(),
     help="With --wait: how long to wait for the results of tasks accepted.  [default: no limit]",
 )
+@key_file_option
 @format_option
 @click.pass_context
 def submit(
@@ -108,6 +110,7 @@ def submit(
     wait: bool,
     output: Path | None,
     timeout: float | None,
+    key_file: Path | None,
     form: str,
 ) -> None:
     """Submit tasks, and wait for their results if asked to.
@@ -116,6 +119,8 @@ def submit(
     exact bytes of the results are written, and ids are printed only if the results go to files.
     Exits with 3 if a task failed, after all other results are written; with 124 if
     --timeout ran out: the tasks go on, and `mwctl tasks result ID` gives their results later.
+
+    With --key-file, payloads, options and results are encrypted.
     """
     for name, given in (("--output", output), ("--timeout", timeout)):
         if given is not None and not wait:
@@ -123,11 +128,11 @@ def submit(
     payloads = _read_payloads(ctx, files)
     if output and len(files) > 1:
         _make_folder(ctx, output)
-    look_for_workers = partial(_warn_if_nobody_offers, executor, hosts, login)
+    key_id = load_keys(key_file).ids[0] if key_file else ""
+    look_for_workers = partial(_warn_if_nobody_offers, executor, key_id, hosts, login)
     code = 0
-    with Client(
-        hosts, login=login, acknowledge=True
-    ) as client:  # what is not written here stays there
+    # What is not written here stays there.
+    with Client(hosts, login=login, acknowledge=True, key_file=key_file) as client:
         futures = client.submit_many(
             payloads, executor=executor, attempts=attempts, options=options
         )
@@ -194,16 +199,17 @@ def _refusal(future: TaskFuture) -> bool:
     return not isinstance(future.exception(), TaskFailed | TaskCancelled | None)
 
 
-def _warn_if_nobody_offers(executor: str, hosts: str, login: Login) -> None:
+def _warn_if_nobody_offers(executor: str, key_id: str, hosts: str, login: Login) -> None:
     """A task for an executor that no worker offers is accepted, and waits: say so."""
+    key = f" with key {key_id!r}" if key_id else ""
     try:
         with reading(hosts, login) as session:
-            offered = Inspection(session).offered()
+            offered = Inspection(session).offered(key_id)
     except MasterworkerError as error:
         log.info("cannot find out who offers %s: %s", executor, error)
         return
     if executor not in offered:
         warn(
-            f"no worker offers executor {executor!r} now; the task waits until one does "
-            f"(`mwctl worker --executor {executor}`)"
+            f"no worker offers executor {executor!r}{key} now; the task waits until one does "
+            f"(`mwctl worker --executor {executor}{' --key-file FILE' if key_id else ''}`)"
         )

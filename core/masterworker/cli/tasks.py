@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
+from ..roles.keyfile import load_keys
 from ..words.login import Login
 from ..words.model import FINISHED, State
 from ..zookeeper.inspection import Inspection, TaskRow, TaskView
-from .command import Group, hosts_option
+from .command import Group, hosts_option, key_file_option
 from .login import login_options
 from .logs import escape
 from .output import (
@@ -101,15 +102,17 @@ def _table_row(row: TaskRow) -> dict[str, Any]:
 @click.argument("task", metavar="ID")
 @hosts_option
 @login_options
+@key_file_option
 @format_option
-def show(task: str, hosts: str, login: Login, form: str) -> None:
+def show(task: str, hosts: str, login: Login, key_file: Path | None, form: str) -> None:
     """Show one task: where it is, why, and what became of its attempts.
 
     `why` says what a pending task waits for, and why a failed one failed. Exits with 6 if there is
-    no such task, or none any more.
+    no such task, or none any more. With its key file, the evidence of an encrypted task is shown.
     """
+    keys = load_keys(key_file) if key_file else None
     with reading(hosts, login) as session:
-        view = Inspection(session).task(task)
+        view = Inspection(session, keys).task(task)
     if form == "table":
         _show(view)
     else:
@@ -125,6 +128,7 @@ def _show(view: TaskView) -> None:
         "submitted": timestamp(view.submitted),
         "started": timestamp(view.started),
         "ended": timestamp(view.ended),
+        "sealed": f"with key {view.sealed}" if view.sealed else "",
         "why": view.why.rpartition("\n")[2],  # of a traceback the point; the rest follows below
     }
     for name, value in facts.items():
@@ -152,13 +156,16 @@ def _show(view: TaskView) -> None:
     metavar="FILE",
     help="Where to write the result.  [default: stdout]",
 )
-def result(task: str, hosts: str, login: Login, output: Path | None) -> None:
+@key_file_option
+def result(task: str, hosts: str, login: Login, output: Path | None, key_file: Path | None) -> None:
     """Write the exact bytes of a task's result, which stays where it is.
 
-    Exits with 6 if there is no result, or none yet, and says which; with 3 if the task failed.
+    Exits with 6 if there is no result, or none yet, and says which; with 3 if the task failed;
+    with 77 if it is encrypted and the key is not given.
     """
+    keys = load_keys(key_file) if key_file else None
     with reading(hosts, login) as session:
-        data = Inspection(session).result(task)
+        data = Inspection(session, keys).result(task)
     try:
         write_bytes(data, output)
     except BrokenPipeError:

@@ -15,7 +15,7 @@ import click
 
 from ..roles.client import Client
 from ..roles.future import TaskFuture
-from ..words.errors import MasterworkerError
+from ..words.errors import MasterworkerError, TaskCancelled, TaskFailed
 from .output import complain, say, write_bytes
 
 T = TypeVar("T")
@@ -98,7 +98,8 @@ class Wait:
             self._unfinished.append(future)
         except MasterworkerError as error:
             self._failures.append(error)
-            self._client.acknowledge(future)
+            if isinstance(error, TaskFailed | TaskCancelled):  # else its status is worth a look
+                self._client.acknowledge(future)
         else:
             self._write(future, result)
         self._begun += 1

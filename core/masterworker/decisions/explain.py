@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from ..words.model import Status, Task, Worker
 from . import placement
@@ -20,6 +21,14 @@ def pending(
         return "no master is in office: start one with `mwctl master`"
     able = {name: worker for name, worker in workers.items() if placement.can_run(worker, task)}
     if not able:
+        if task.sealed and any(
+            placement.can_run(worker, replace(task, sealed="")) for worker in workers.values()
+        ):
+            return (
+                f"it is sealed with key {task.sealed!r}, and no ready worker that offers executor "
+                f"{task.executor!r} has that key: start one with `mwctl worker --executor "
+                f"{task.executor} --key-file FILE`"
+            )
         offered = sorted({name for worker in workers.values() for name in worker.executors})
         there = f"the workers offer {', '.join(offered)}" if offered else "there are no workers"
         return (

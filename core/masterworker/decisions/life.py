@@ -149,6 +149,7 @@ def complete(task: Task, worker: str, started: float, ended: float) -> Move:
         started=started,
         ended=ended,
         history=task.history,
+        sealed=task.sealed,
     )
     return _move(State.ASSIGNED, Event.COMPLETE, task, worker=worker, status=status)
 
@@ -175,6 +176,7 @@ def _failed(task: Task, worker: str, reason: Reason, started: float | None, ende
         ended=ended,
         reason=reason,
         history=task.history,
+        sealed=task.sealed,
     )
 
 

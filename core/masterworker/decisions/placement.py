@@ -16,6 +16,8 @@ def can_run(worker: Worker, task: Task) -> bool:
     """Whether this worker may be given this task at all, room or not."""
     if worker.book and not task.raw:
         return False
+    if task.sealed and task.sealed not in worker.keys:
+        return False
     return worker.state is WorkerState.READY and task.executor in worker.executors
 
 
@@ -67,7 +69,7 @@ class Room:
         Room only shrinks while a plan is made, so an entry that is out of date promises too much,
         never too little: it is put right when it comes to the top.
         """
-        key = (task.executor, task.raw)
+        key = (task.needs, task.raw)
         heap = self._heaps.get(key)
         if heap is None:
             heap = [

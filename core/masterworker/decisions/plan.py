@@ -19,12 +19,12 @@ from . import life
 from .placement import Room
 
 Queue = tuple[str, bool]
-"""What tells tasks apart when a worker is chosen: the executor, and whether the task is raw."""
+"""What tells tasks apart when a worker is chosen: what they need, and whether they are raw."""
 
 
 def queue_of(task: Task) -> Queue:
     """The queue in which a pending task waits."""
-    return task.executor, task.raw
+    return task.needs, task.raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Ensemble(Startable):
         *,
         tick_time: float = 0.5,
         heap: int = 256 * 1024 * 1024,
+        keep_history: bool = False,
     ) -> None:
         ports = free_ports(3 * size)
         members = {number + 1: (ports.pop(), ports.pop()) for number in range(size)}
@@ -32,6 +33,7 @@ class Ensemble(Startable):
                 port=ports.pop(),
                 tick_time=tick_time,
                 heap=heap,
+                keep_history=keep_history,
                 server_id=server_id,
                 members=members,
             )

@@ -43,7 +43,7 @@ syncLimit=10
 maxClientCnxns=0
 preAllocSize=4096
 autopurge.snapRetainCount=3
-autopurge.purgeInterval=1
+autopurge.purgeInterval={purge_interval}
 """
 
 TLS_CONFIGURATION = """\
@@ -169,6 +169,7 @@ class ZooKeeperServer(Startable):
     in a temporary directory that `stop` removes. Without `port` a free one is found by `start`.
     `tick_time` is in seconds; the shortest session timeout granted is two ticks, and a session
     expires up to one tick late. `heap` is in bytes.
+    With `keep_history`, no transaction log and no snapshot is ever purged.
     `members` maps every server id of the ensemble to its quorum port and its election port;
     `server_id` says which of them this one is. With `tls` it has a second port, for `secure_hosts`.
     """
@@ -180,6 +181,7 @@ class ZooKeeperServer(Startable):
         port: int | None = None,
         tick_time: float = 0.5,
         heap: int = 512 * 1024 * 1024,
+        keep_history: bool = False,
         server_id: int = 1,
         members: Mapping[int, tuple[int, int]] | None = None,
         tls: ServerTls | None = None,
@@ -188,6 +190,7 @@ class ZooKeeperServer(Startable):
         self._given_port = port
         self._tick_time = tick_time
         self._heap = heap
+        self._keep_history = keep_history
         self._server_id = server_id
         self._members = dict(members or {})
         self._tls = tls
@@ -337,7 +340,13 @@ class ZooKeeperServer(Startable):
         data = directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         tick = round(self._tick_time * 1000)
-        text = CONFIGURATION.format(data=data, port=self.port, tick=tick, min_session=2 * tick)
+        text = CONFIGURATION.format(
+            data=data,
+            port=self.port,
+            tick=tick,
+            min_session=2 * tick,
+            purge_interval=0 if self._keep_history else 1,  # hours; 0 is never
+        )
         for server_id, (quorum, election) in self._members.items():
             text += f"server.{server_id}=127.0.0.1:{quorum}:{election}\n"
         if self._tls is not None:

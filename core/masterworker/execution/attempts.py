@@ -32,7 +32,8 @@ class Outcome:
     """How an attempt ended. `reason` is None if it has a result.
 
     `started` and `ended` are seconds since the epoch. `interrupted` says that the attempt was ended
-    from outside and not by its own doing: the worker may run the task again.
+    from outside and not by its own doing: the worker may run the task again. `unopened` says that
+    its sealed payload could not be opened, so that nothing of it is in `detail`.
     """
 
     task_id: str
@@ -42,6 +43,7 @@ class Outcome:
     reason: Reason | None = None
     detail: str = ""
     interrupted: bool = False
+    unopened: bool = False
 
 
 OnOutcome = Callable[[list[Outcome]], None]

@@ -1,32 +1,30 @@
 """The child process that runs executors: `python -m masterworker.execution.child REQUESTS ANSWERS`.
 
 It reads requests from one pipe and writes answers to another; the two numbers are their file
-descriptors. The first request says which executors to load, and the answer is that it is ready;
-each further one is a task, and the answer is its result or why there is none. It ends when the
-worker does: at the end of the pipe, or by the kernel's hand while an executor is at work.
+descriptors. The first request says in what bounds to work and which executors to load, and the
+answer is that it is ready; each further one is a task, and the answer is its result or why there is
+none. It ends when the worker does: at the end of the pipe, or by the kernel's hand while an
+executor is at work.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import faulthandler
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from ..words.errors import BadConfiguration
 from ..words.executor import Executor, TaskContext
 from ..words.model import Reason
-from . import frames
+from . import frames, prctl
 from .attempts import execute
 from .configuration import configure
 from .plugins import Plugins
-
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+from .sandbox import allow_cpu, confine
 
 Answer = dict[str, Any]
 Loaded = Callable[[Mapping[str, Any]], Answer]
@@ -35,7 +33,7 @@ Loaded = Callable[[Mapping[str, Any]], Answer]
 
 def main(requests: int, answers: int) -> None:
     """Serve until the worker closes its end of `requests`."""
-    _die_with_parent()
+    prctl.die_with_parent()
     # Handlers that do nothing, not SIG_IGN: that would be inherited by what executors start.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # when to stop is the worker's to say
@@ -49,9 +47,11 @@ def main(requests: int, answers: int) -> None:
     wanted = _read(requests)
     if wanted is None:
         return
+    confine(wanted["limits"], new_privileges=wanted["new_privileges"])
     executors = _load(wanted["executors"])
     _write(answers, {"ready": True})
     while (request := _read(requests)) is not None:
+        allow_cpu(wanted["limits"])
         answer = executors[request["executor"]](request)
         if os.getpid() != this:
             os._exit(1)  # a fork that an executor let escape must not answer for its parent
@@ -90,6 +90,7 @@ def _caller(executor: Executor, config: Any) -> Loaded:
             submitted=request["submitted"],
             options=request["options"],
             config=config,
+            sealed=request["sealed"],
         )
         outcome = execute(executor, request["payload"], context)
         if outcome.reason is None:
@@ -97,12 +98,6 @@ def _caller(executor: Executor, config: Any) -> Loaded:
         return {"reason": outcome.reason.value, "detail": outcome.detail}
 
     return call
-
-
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it is gone (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):  # else the guardian alone must do
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _read(descriptor: int) -> dict[str, Any] | None:

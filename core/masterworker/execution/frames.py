@@ -20,6 +20,11 @@ MAX_FRAME: Final = limits.JUTE_MAXBUFFER + limits.MAX_HEADER
 """Bytes of a frame without its length: a book client's task can fill a whole znode."""
 
 
+ANSWER_ENTRIES: Final = 8
+"""Entries of the longest list or map in an answer. A child has an executor's code in it, and room
+is made for the length a list claims: nested ones must not add up to much memory."""
+
+
 class BadFrame(ValueError):
     """Bytes that are no frame, or a message too long for one."""
 
@@ -36,10 +41,13 @@ def length(prefix: bytes) -> int:
     return _check(following)
 
 
-def unpack(packed: bytes) -> dict[str, Any]:
-    """The message of a frame, without its prefix."""
+def unpack(packed: bytes, entries: int = MAX_FRAME) -> dict[str, Any]:
+    """The message of a frame, without its prefix. Raises BadFrame if it is none.
+
+    `entries` is how many its longest list or map may have.
+    """
     try:
-        message = msgpack.unpackb(packed)
+        message = msgpack.unpackb(packed, max_array_len=entries, max_map_len=entries, max_ext_len=0)
     except (ValueError, msgpack.UnpackException) as error:
         raise BadFrame(f"not msgpack: {error}") from error
     if not isinstance(message, dict):

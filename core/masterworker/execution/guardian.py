@@ -143,6 +143,7 @@ class Guardian:
                     [sys.executable, "-I", "-S", __file__],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
+                    env={},  # a process of the same user could read what it was started with
                     start_new_session=True,  # what a terminal stops or interrupts is the worker
                 )
             lines = [f"watch {group}\n" for group in self._groups]
@@ -197,7 +198,7 @@ def main() -> None:
             sleep = min(max(lease - time.monotonic(), 0.0), _MAX_SLEEP)
         # What was said is read before the lease is judged: a longer one may be waiting.
         if select.select([sys.stdin], [], [], sleep)[0]:
-            chunk = os.read(sys.stdin.fileno(), _CHUNK)
+            chunk = _hear()
             if not chunk:
                 _kill(groups)
                 return
@@ -212,6 +213,14 @@ def main() -> None:
                     groups.discard(int(number_text))
         if lease is not None and time.monotonic() >= lease:
             _kill(groups)
+
+
+def _hear() -> bytes:
+    """What the worker has said; nothing if it is gone."""
+    try:
+        return os.read(sys.stdin.fileno(), _CHUNK)
+    except ConnectionResetError:  # gone, and it left something of ours unread
+        return b""
 
 
 def _kill(groups: set[int]) -> None:

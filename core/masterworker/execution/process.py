@@ -23,6 +23,7 @@ from ..words import limits, records
 from ..words.model import Reason
 from . import frames
 from .guardian import Guardian
+from .sandbox import User
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,20 @@ class _Broken(Exception):
 class ChildProcess:
     """A child process. It belongs to one thread; only `kill` and `gone` are for others too."""
 
-    def __init__(self, environment: Mapping[str, str], guardian: Guardian) -> None:
-        """Start it; `greet` comes next. Raises OSError or RuntimeError if there is no room."""
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        guardian: Guardian,
+        user: User | None = None,
+        key_id: str = "",
+    ) -> None:
+        """Start it, as `user` if there is one; `greet` comes next.
+
+        One for tasks sealed with the key `key_id` has nothing of its output logged. Raises OSError
+        or RuntimeError if there is no room.
+        """
         self.asked = 0
+        self.key_id = key_id
         self.gone = threading.Event()
         self._killed = False
         self._reaped = False
@@ -79,12 +91,15 @@ class ChildProcess:
                 pass_fds=(requests, answers),
                 env=environment,
                 start_new_session=True,
+                user=user.uid if user else None,
+                group=user.gid if user else None,
+                extra_groups=() if user else None,
             )
             undo.enter_context(self._process)
             undo.callback(self._process.kill)
             self._pidfd = os.pidfd_open(self._process.pid)
             undo.callback(os.close, self._pidfd)
-            self._output = _Output(self._process.stdout, self._pidfd)
+            self._output = _Output(self._process.stdout, self._pidfd, quiet=bool(key_id))
             undo.pop_all()
         os.close(requests)
         os.close(answers)
@@ -159,7 +174,8 @@ class ChildProcess:
         try:
             self._send(request, deadline)
             prefix = self._receive(frames.LENGTH.size, deadline)
-            return frames.unpack(self._receive(frames.length(prefix), deadline))
+            answer = self._receive(frames.length(prefix), deadline)
+            return frames.unpack(answer, frames.ANSWER_ENTRIES)
         except TimeoutError:
             self.end()
             ended = late
@@ -219,13 +235,14 @@ class ChildProcess:
 
 
 class _Output:
-    """What a child prints: each line is logged, and the end is kept as evidence."""
+    """What a child prints: each line is logged unless `quiet`, and the end is kept as evidence."""
 
-    def __init__(self, stream: IO[bytes] | None, pidfd: int) -> None:
+    def __init__(self, stream: IO[bytes] | None, pidfd: int, *, quiet: bool) -> None:
         if stream is None:
             raise TypeError("the child's output is not a pipe")
         self._stream = stream
         self._pidfd = pidfd
+        self._quiet = quiet
         self._subject = "starting"
         self._tail = b""
         self._thread = threading.Thread(target=self._read, name="child-output", daemon=True)
@@ -271,6 +288,8 @@ class _Output:
             self._log(partial)
 
     def _log(self, line: bytes) -> None:
+        if self._quiet:
+            return
         text = line[:_LINE].decode(errors="replace").rstrip()
         logger.info("%s: %s%s", self._subject, text, "…" if len(line) > _LINE else "")
 

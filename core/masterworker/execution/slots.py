@@ -9,14 +9,14 @@ out and kill the process group, and whatever its thread still learns about it is
 from __future__ import annotations
 
 import logging
-import os
+import reprlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..words import records
+from ..words import limits, records
 from ..words.errors import BadConfiguration
 from ..words.executor import Executor
 from ..words.model import Reason
@@ -24,6 +24,7 @@ from . import frames
 from .attempts import Job, OnOutcome, Outcome
 from .guardian import Guardian
 from .process import DEATH_SECONDS, ChildEnded, ChildProcess
+from .sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ RECYCLE_AFTER: Final = 1_000
 
 BACK_OFF: Final = 1.0
 """Seconds that a slot rests when it could not start its process."""
-
-_INHERITED: Final = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
-_INHERITED_PREFIXES: Final = ("LC_", "PYTHON")
 
 
 class _Slot:
@@ -53,9 +51,8 @@ class ProcessRunner:
     """The `Runner` of executors that are not inline.
 
     `executors` are those it can run, by name, with `count` attempts at a time. `configs` are the
-    operator's tables for them. `environment` is what their processes see beside PATH, HOME, TMPDIR,
-    the locale and time zone, and what Python itself needs. A process is replaced after
-    `recycle_after` attempts.
+    operator's tables for them. `sandbox` bounds their processes, and `environment` is what those
+    see beside what it gives them. A process is replaced after `recycle_after` attempts.
     """
 
     def __init__(
@@ -67,14 +64,17 @@ class ProcessRunner:
         configs: Mapping[str, Mapping[str, Any]] | None = None,
         environment: Mapping[str, str] | None = None,
         recycle_after: int = RECYCLE_AFTER,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """Raises BadConfiguration if `configs` cannot be handed to a process."""
         self._executors = executors
         self._count = count
         self._guardian = guardian
         self._on_outcome = on_outcome
-        self._hello = _hello(executors, configs or {})
-        self._environment = _inherited() | dict(environment or {})
+        sandbox = sandbox or Sandbox()
+        self._hello = _hello(executors, configs or {}, sandbox)
+        self._environment = sandbox.environment() | dict(environment or {})
+        self._user = sandbox.user
         self._recycle_after = recycle_after
         self._changed = threading.Condition()
         # Everything below is guarded by the condition. A task is in at most one of the first two.
@@ -173,7 +173,9 @@ class ProcessRunner:
         started = time.time()
         try:
             request = _request(job)
-            child = slot.child or self._new_child(slot)
+            if slot.child is not None and slot.child.key_id != job.task.sealed:
+                self._replace(slot)  # what it holds of one key's tasks is none of the others'
+            child = slot.child or self._new_child(slot, job.task.sealed)
             if not self._counts(slot, task_id):
                 return Outcome(task_id, started, time.time())  # stopped meanwhile; goes nowhere
             limit = self._executors[job.task.executor].time_limit
@@ -196,7 +198,10 @@ class ProcessRunner:
             log.error("cannot run task %s: no child process: %s", task_id, error)
             self._back_off(slot, task_id)
             return Outcome(task_id, started, time.time(), interrupted=True)
-        return _outcome(task_id, started, answer)
+        outcome = _outcome(task_id, started, answer)
+        if outcome.reason is Reason.CRASHED:
+            self._replace(slot)  # its next answer could be to this question
+        return outcome
 
     def _back_off(self, slot: _Slot, task_id: str) -> None:
         """Keep the slot taken for a while, so that tasks go where there are processes."""
@@ -205,8 +210,8 @@ class ProcessRunner:
                 lambda: self._closed or self._running.get(task_id) is not slot, BACK_OFF
             )
 
-    def _new_child(self, slot: _Slot) -> ChildProcess:
-        child = ChildProcess(self._environment, self._guardian)
+    def _new_child(self, slot: _Slot, key_id: str) -> ChildProcess:
+        child = ChildProcess(self._environment, self._guardian, self._user, key_id)
         with self._changed:
             slot.child = child
         child.greet(self._hello)
@@ -243,6 +248,7 @@ def _request(job: Job) -> bytes:
             "attempt": context.attempt,
             "submitted": context.submitted,
             "options": dict(context.options),
+            "sealed": context.sealed,
             "payload": job.payload,
         }
     )
@@ -251,34 +257,28 @@ def _request(job: Job) -> bytes:
 def _outcome(task_id: str, started: float, answer: Mapping[str, Any]) -> Outcome:
     ended = time.time()
     match answer:
-        case {"result": bytes(result)}:
+        case {"result": bytes(result)} if len(result) <= limits.MAX_PAYLOAD:
             return Outcome(task_id, started, ended, result)
         case {"reason": str(reason), "detail": str(detail)} if reason in {*Reason}:
             detail = records.tail(detail)
             return Outcome(task_id, started, ended, reason=Reason(reason), detail=detail)
-    detail = f"its process answered {answer!r:.200}, which is no answer"
+    said = reprlib.repr(answer)  # repr itself fails on a deep enough nest
+    detail = f"its process answered {said:.200}, which is no answer"
     return Outcome(task_id, started, ended, reason=Reason.CRASHED, detail=detail)
 
 
-def _hello(executors: Mapping[str, Executor], configs: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """What a new child is told to load."""
+def _hello(
+    executors: Mapping[str, Executor], configs: Mapping[str, Mapping[str, Any]], sandbox: Sandbox
+) -> bytes:
+    """What a new child is told: its bounds, and what to load."""
     wanted = [
         {"name": executor.name, "plugin": executor.plugin, "config": configs.get(name)}
         for name, executor in executors.items()
     ]
     try:
-        return frames.pack({"executors": wanted})
+        return frames.pack({"executors": wanted, **sandbox.bounds()})
     except (TypeError, ValueError, OverflowError) as error:
         raise BadConfiguration(
             f"the configuration of {', '.join(executors)} cannot be handed to a process: {error}; "
             "write what is not text, a number, a list or a table as text"
         ) from error
-
-
-def _inherited() -> dict[str, str]:
-    """The worker's environment without what is none of an executor's business."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
-    }

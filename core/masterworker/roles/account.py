@@ -20,7 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..words import limits, paths, records
-from ..words.errors import BadRecord, MasterworkerError, NotAuthorized, SessionLost, Unavailable
+from ..words.errors import (
+    BadRecord,
+    ConnectionLost,
+    MasterworkerError,
+    NotAuthorized,
+    SessionLost,
+    Unavailable,
+)
 from ..words.model import Ledger
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.ledgers import write_aside
@@ -201,7 +208,7 @@ class Account:
         operations += [Delete(f"{self.folder}/{number}") for number in taken]
         try:
             reply = session.commit(operations)
-        except SessionLost:
+        except (ConnectionLost, SessionLost):
             self._put_back(submissions, taken)
             raise
         self._under_way.append(_Batch(after, submissions, taken, reply))

@@ -8,10 +8,12 @@ with Client("127.0.0.1:2181") as client:
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
@@ -25,6 +27,7 @@ from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
 from .account import Submission
 from .courier import Courier
 from .future import TaskFuture
+from .keyfile import load_keys
 
 UNSENT_BYTES: Final = 32 * 1024 * 1024
 """Bytes of submissions not accepted yet before `submit` blocks."""
@@ -42,9 +45,10 @@ class Client:
     `login` is what is shown to ZooKeeper: credentials, certificates. `session_timeout` and
     `connect_timeout` are seconds. A task's status is deleted as soon as its future has the result;
     with `acknowledge`, only when `acknowledge` is called with the future, so that a result cannot
-    be lost between its arrival and its use. Raises Unavailable if no ZooKeeper answers within
-    `connect_timeout`, NotAuthorized if it does not let us in. Close it, or use it in a `with`
-    statement.
+    be lost between its arrival and its use. With `key_file`, payloads, options and results are
+    encrypted, and only workers that have the key get the tasks. Raises Unavailable if no ZooKeeper
+    answers within `connect_timeout`; NotAuthorized if it does not let us in; BadConfiguration if
+    there is something wrong with the key file. Close it, or use it in a `with` statement.
     """
 
     def __init__(
@@ -55,7 +59,9 @@ class Client:
         session_timeout: float = DEFAULT_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
         acknowledge: bool = False,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._keys = None if key_file is None else load_keys(key_file)
         self._courier = Courier(hosts, login or Login(), session_timeout, keep=acknowledge)
         self._lock = threading.Lock()
         self._submitted = 0
@@ -183,10 +189,15 @@ class Client:
             task_id = paths.task_id(self._courier.account.client, number)
             owner = self._courier.owner
             task = Task(task_id, executor, time.time(), attempts, options, owner=owner)
+            seal = None
+            if self._keys is not None:
+                seal = self._keys.seal(task_id, executor)
+                payload = seal.payload(payload, options)
+                task = replace(task, options={}, sealed=seal.key_id)
             record = records.encode_task(task, payload)
             create = Create(paths.task(task_id), record, owners=(owner,))
             self._submitted = number  # only now: a refused payload takes no number
-        return Submission(number, create, TaskFuture(task_id))
+        return Submission(number, create, TaskFuture(task_id, seal))
 
     def _post(self, submissions: list[Submission]) -> None:
         self._courier.wait_until_unsent(UNSENT_BYTES, None)

@@ -16,6 +16,7 @@ from ..execution.attempts import Job, Outcome, Runner
 from ..execution.configuration import configure
 from ..execution.guardian import Guardian
 from ..execution.inline import InlineRunner
+from ..execution.sandbox import Sandbox
 from ..execution.slots import ProcessRunner
 from ..words.executor import Executor
 
@@ -24,8 +25,8 @@ class Crew:
     """Everything that runs attempts in this worker, for as long as the worker lives.
 
     `executors` are those offered, by name; `processes` is how many attempts may run in child
-    processes at a time; `configs` are the operator's raw tables, from `file`. `wake` is set when an
-    outcome has arrived. Raises BadConfiguration.
+    processes at a time, bounded by `sandbox`; `configs` are the operator's raw tables, from `file`.
+    `wake` is set when an outcome has arrived. Raises BadConfiguration.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Crew:
         wake: threading.Event,
         configs: Mapping[str, Mapping[str, Any]],
         file: Path | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._executors = executors
         self._configs = configure(executors, configs, file=file)
@@ -51,7 +53,9 @@ class Crew:
             self._guardian = Guardian()
             self._guardian.start()
             own = {name: table for name, table in configs.items() if name in others}
-            self._processes = ProcessRunner(others, processes, self._guardian, self._take, own)
+            self._processes = ProcessRunner(
+                others, processes, self._guardian, self._take, own, sandbox=sandbox
+            )
 
     def config(self, executor: str) -> Any:
         """What the operator configured for an executor, as the executor wants to see it."""

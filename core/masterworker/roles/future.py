@@ -6,8 +6,9 @@ import contextlib
 from concurrent.futures import Future, InvalidStateError
 
 from ..words import records
-from ..words.errors import BadRecord, MasterworkerError, TaskFailed
+from ..words.errors import BadRecord, MasterworkerError, SealBroken, TaskFailed
 from ..words.model import State
+from ..words.sealing import Seal
 
 
 class TaskFuture(Future[bytes]):
@@ -17,11 +18,14 @@ class TaskFuture(Future[bytes]):
     TaskCancelled if somebody cancelled the task; ClientClosed if the client was closed before the
     status arrived. It works with `concurrent.futures.wait`, `as_completed` and
     `asyncio.wrap_future`. `cancel()` returns False: a future cannot take a task back.
+
+    The result of a sealed task is opened with `seal`, and one that does not open is an error.
     """
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, seal: Seal | None = None) -> None:
         super().__init__()
         self.task_id = task_id
+        self._seal = seal
         self.set_running_or_notify_cancel()
 
     def __repr__(self) -> str:
@@ -43,10 +47,18 @@ class TaskFuture(Future[bytes]):
                 )
             )
             return False
+        result, history = records.body(data), status.history
+        if self._seal is not None:
+            try:
+                result = self._seal.open_result(result) if status.state is State.DONE else b""
+            except SealBroken as error:
+                self.fail(error)
+                return False
+            history = self._seal.open_history(history)
         if status.state is State.DONE:
             with contextlib.suppress(InvalidStateError):  # the client was closed meanwhile
-                self.set_result(records.body(data))
+                self.set_result(result)
         else:
             reason = status.reason.value if status.reason else "failed"
-            self.fail(TaskFailed(self.task_id, reason, status.history))
+            self.fail(TaskFailed(self.task_id, reason, history))
         return True

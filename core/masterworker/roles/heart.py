@@ -28,6 +28,11 @@ least two ticks: so it waits 1 - BEAT - 1/4 of the timeout, 0.58, or longer."""
 BEAT: Final = 1 / 6
 """The part of the session's timeout between two heartbeats."""
 
+LOOK: Final = BEAT / 4
+"""The part of the session's timeout between two looks at whether a heartbeat was answered, or has
+been due since before the connection came back: a lease that waited for the next heartbeat to be
+renewed would end attempts over an absence of a third of the time they can bear."""
+
 
 class Heart:
     """Beats for one session until it is stopped.
@@ -53,6 +58,11 @@ class Heart:
             self._thread.join()
 
     @property
+    def interval(self) -> float:
+        """Seconds between two heartbeats."""
+        return self._session.timeout * BEAT
+
+    @property
     def silent(self) -> bool:
         """Whether ZooKeeper was not heard for so long that attempts must not run."""
         return time.monotonic() > self._until
@@ -67,16 +77,23 @@ class Heart:
 
     def _run(self) -> None:
         silent = False
+        next_beat = 0.0
         while not self._session.lost:
-            try:
-                if self._session.connected:
-                    self._session.beat()
-            except MasterworkerError as error:
-                log.info("no heartbeat: %s", error)
+            if not self._session.connected:
+                next_beat = 0.0
+            elif time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + self.interval
+                self._beat()
             self.renew()
             if silent != self.silent:
                 silent = not silent
                 log.warning("ZooKeeper is %s", "silent: attempts stop" if silent else "heard again")
                 self._session.wake.set()
-            if self._stopped.wait(self._session.timeout * BEAT):
+            if self._stopped.wait(self._session.timeout * LOOK):
                 return
+
+    def _beat(self) -> None:
+        try:
+            self._session.beat()
+        except MasterworkerError as error:
+            log.info("no heartbeat: %s", error)

@@ -22,10 +22,12 @@ from ..words.errors import (
     ConnectionLost,
     MasterworkerError,
     NotAuthorized,
+    SealBroken,
     SessionLost,
 )
 from ..words.executor import Executor, TaskContext
-from ..words.model import Attempt, Ledger, Task, Worker, WorkerState
+from ..words.model import Attempt, Ledger, Reason, Task, Worker, WorkerState
+from ..words.sealing import Keys, Seal
 from ..zookeeper import batches
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.operations import Code, Create, Delete, Refusal, Set, Unreadable
@@ -66,12 +68,14 @@ class Incarnation:
         executors: Mapping[str, Executor],
         name: str,
         announcement: Worker,
+        keys: Keys | None = None,
     ) -> None:
         self.id = f"{name}-{secrets.token_hex(6)}"
         self._session = session
         self._crew = crew
         self._executors = executors
         self._announcement = announcement
+        self._keys = keys
         self._folder = Listing(session, paths.assignments(self.id))
         self._held: dict[str, Held] = {}
         self._held_bytes = 0
@@ -135,10 +139,12 @@ class Incarnation:
     def next_look(self) -> float:
         """The monotonic second at which it looks at everything again.
 
-        While ZooKeeper is away there is nothing to look at; its return wakes the worker.
+        While ZooKeeper is away there is nothing to look at; its return wakes the worker. The end of
+        a silence does not if the heart, which looks more seldom, never noticed it.
         """
-        away = self.silent or not self._session.connected
-        return float("inf") if away else self._next_look
+        if not self._session.connected:
+            return float("inf")
+        return time.monotonic() + self._heart.interval if self.silent else self._next_look
 
     def round(self) -> None:
         """Take in what was assigned or taken away, and commit what has ended.
@@ -199,7 +205,7 @@ class Incarnation:
         over = self._ended.keys() | self._returning
         running = [held for task, held in self._held.items() if task not in over]
         self._crew.stop_all()
-        self._postponed = [self._job(held) for held in running]
+        self._postponed = self._jobs(running)
 
     def _resume(self) -> None:
         self._paused = False
@@ -242,7 +248,7 @@ class Incarnation:
         self._held_bytes = size
         self._unread = self._unread[read:]
         failpoint("worker.read")
-        self._begin([self._job(held) for held in fresh])
+        self._begin(fresh)
 
     def _understand(self, path: str, data: bytes, version: int) -> Held | None:
         try:
@@ -252,26 +258,53 @@ class Incarnation:
             return None
         return Held(task, book.payload_in(data), version)
 
-    def _begin(self, jobs: list[Job]) -> None:
-        """Start these jobs; what came too late, or is not for this worker, goes back."""
-        ours = [job for job in jobs if job.task.executor in self._executors and not self._draining]
-        self._crew.start(ours)
-        if len(ours) < len(jobs):
-            begun = {job.task.id for job in ours}
-            self.hand_back([job.task.id for job in jobs if job.task.id not in begun])
+    def _begin(self, fresh: list[Held]) -> None:
+        """Start these tasks; what came too late, or is not for this worker, goes back."""
+        ours = [held for held in fresh if self._can_run(held.task) and not self._draining]
+        self._crew.start(self._jobs(ours))
+        if len(ours) < len(fresh):
+            begun = {held.task.id for held in ours}
+            self.hand_back([held.task.id for held in fresh if held.task.id not in begun])
+
+    def _can_run(self, task: Task) -> bool:
+        has_key = not task.sealed or task.sealed in self._announcement.keys
+        return has_key and task.executor in self._executors
+
+    def _jobs(self, tasks: Iterable[Held]) -> list[Job]:
+        """A job for each task; one whose payload does not open has failed."""
+        jobs = []
+        for held in tasks:
+            try:
+                jobs.append(self._job(held))
+            except SealBroken as error:
+                now, task_id = time.time(), held.task.id
+                self._ended[task_id] = Outcome(
+                    task_id, now, now, reason=Reason.FAILED, detail=str(error), unopened=True
+                )
+        return jobs
 
     def _job(self, held: Held) -> Job:
-        task = held.task
+        task, payload, options = held.task, held.payload, held.task.options
+        seal = self._seal(task)
+        if seal is not None:
+            payload, options = seal.open_payload(payload)
         context = TaskContext(
             task_id=task.id,
             executor=task.executor,
             worker=self.id,
             attempt=len(task.history) + 1,
             submitted=task.submitted,
-            options=task.options,
+            options=options,
             config=self._crew.config(task.executor),
+            sealed=seal is not None,
         )
-        return Job(task, held.payload, context)
+        return Job(task, payload, context)
+
+    def _seal(self, task: Task) -> Seal | None:
+        """What opens and seals for a task, if it is sealed."""
+        if not task.sealed or self._keys is None:
+            return None
+        return self._keys.seal(task.id, task.executor, task.sealed)
 
     def _collect(self) -> None:
         """Take in the outcomes that have arrived."""
@@ -280,7 +313,7 @@ class Incarnation:
             if held is None:
                 continue
             if outcome.interrupted:
-                self._postponed.append(self._job(held))
+                self._postponed += self._jobs([held])
             else:
                 self._ended[outcome.task_id] = outcome
 
@@ -289,13 +322,15 @@ class Incarnation:
     def _settle(self, outcome: Outcome) -> batches.Unit[str]:
         """The change that records an outcome: the status, or the way back for another attempt."""
         held = self._held[outcome.task_id]
-        task, result = held.task, outcome.result or b""
+        task, result, detail = held.task, outcome.result or b"", outcome.detail
+        seal = self._seal(task)
         if outcome.reason is None:
+            result = seal.result(result) if seal else result
             move = life.complete(task, self.id, outcome.started, outcome.ended)
         else:
-            attempt = Attempt(
-                self.id, outcome.reason, outcome.detail, outcome.started, outcome.ended
-            )
+            if seal and not outcome.unopened:
+                detail = seal.evidence(detail, len(task.history))
+            attempt = Attempt(self.id, outcome.reason, detail, outcome.started, outcome.ended)
             attempts = self._executors[task.executor].attempts
             move = life.fail(task, attempt, attempts, outcome.ended)
         return self._unit(held, move, result)

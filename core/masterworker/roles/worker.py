@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import __version__
+from ..execution.sandbox import Sandbox
 from ..words import limits
 from ..words.errors import BadConfiguration, ConnectionLost, SessionLost, Unavailable
 from ..words.executor import Executor
 from ..words.login import Login
 from ..words.model import Worker as WorkerRecord
 from ..words.paths import check_name
+from ..words.sealing import Keys
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.session import DEFAULT_TIMEOUT, Session
 from .crew import Crew
@@ -41,7 +43,8 @@ class WorkerSettings:
     `slots` is the number of tasks held at a time, None for one per processor plus, if there are
     inline executors, limits.INLINE_SLOTS for those. `login` is what is shown to ZooKeeper. `grace`
     is how long running attempts may go on after stop(). `configs` are the executors' tables of the
-    configuration file `file`.
+    configuration file `file`. `sandbox` is what executors in child processes are given and may do.
+    `keys` are those with which sealed tasks are opened; without keys, it is given none.
     """
 
     name: str = field(default_factory=lambda: socket.gethostname()[:100])
@@ -51,6 +54,8 @@ class WorkerSettings:
     grace: float = 30.0
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
+    sandbox: Sandbox = field(default_factory=Sandbox)
+    keys: Keys | None = None
 
 
 class Worker:
@@ -73,6 +78,7 @@ class Worker:
             self._wake,
             self._settings.configs,
             self._settings.file,
+            self._settings.sandbox,
         )
 
     def stop(self) -> None:
@@ -114,7 +120,12 @@ class Worker:
     def _live(self, session: Session) -> None:
         """One incarnation, until its session is lost or the worker has left."""
         incarnation = Incarnation(
-            session, self._crew, self._executors, self._settings.name, self._announcement
+            session,
+            self._crew,
+            self._executors,
+            self._settings.name,
+            self._announcement,
+            self._settings.keys,
         )
         try:
             if not self._register(session, incarnation):
@@ -206,4 +217,5 @@ def _announcement(executors: Mapping[str, Executor], settings: WorkerSettings) -
         pid=os.getpid(),
         version=__version__,
         started=time.time(),
+        keys=settings.keys.ids if settings.keys else (),
     )

@@ -83,6 +83,10 @@ class NotAuthorized(MasterworkerError):
     exit_code = 77
 
 
+class SealBroken(MasterworkerError):
+    """What is sealed does not open: it was altered, or sealed with another key."""
+
+
 class BadConfiguration(MasterworkerError):
     """Something the operator set is wrong: an option, a configuration file, a plugin."""
 

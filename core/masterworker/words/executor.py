@@ -32,7 +32,8 @@ class TaskContext:
 
     `attempt` counts from 1. `submitted` is when the client submitted the task, in seconds since the
     epoch. `options` are the client's, and not to be trusted; `config` is what the operator
-    configured for this executor, as the executor's own `config` function returned it.
+    configured for this executor, as the executor's own `config` function returned it. `sealed` says
+    that the client encrypted the payload: nothing of it belongs into a log.
     """
 
     task_id: str
@@ -42,6 +43,7 @@ class TaskContext:
     submitted: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
     config: Any = None
+    sealed: bool = False
 
 
 Run = Callable[[bytes, TaskContext], bytes | None]

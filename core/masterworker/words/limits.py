@@ -9,8 +9,11 @@ JUTE_MAXBUFFER: Final = 0xFFFFF
 Source: the `jute.maxbuffer` option of the ZooKeeper administrator's guide."""
 
 MAX_PAYLOAD: Final = 900_000
-"""Bytes of a task's payload or result. With the largest header and the largest path around it, a
-record this big still fits into one request."""
+"""Bytes of a task's payload or result. Sealed, and with the largest header and the largest path
+around it, a record this big still fits into one request."""
+
+MAX_SEAL: Final = 10_000
+"""Bytes by which sealing may lengthen a payload, which then has the options in it, or a result."""
 
 MAX_HEADER: Final = 65_535
 """Bytes of a record's header: the most that its two-byte length field can say."""
@@ -22,8 +25,9 @@ falls (docs/protocol.md, "What things cost")."""
 BATCH_BYTES: Final = 512 * 1024
 """Bytes in one `multi` of several items; one item alone may be larger, up to a full record."""
 
-READ_COUNT: Final = 200
-"""Znodes in one multi-read."""
+READ_COUNT: Final = 64
+"""Znodes in one multi-read. Their sizes are known only afterwards, and small ones may be followed
+by large ones: a server with a heap of 512 MB answers 64 znodes of 900 kB, and dies of 100."""
 
 READ_BYTES: Final = 4 * 1024 * 1024
 """Bytes aimed at in the reply to one multi-read; the count is adapted to the sizes met."""
@@ -34,6 +38,9 @@ IN_FLIGHT: Final = 8
 CLIENT_WINDOW: Final = 4
 """Batches one client keeps under way, each expecting the ledger's version that the one before it
 makes. Whoever else writes a ledger moves its version on by more than that."""
+
+MAX_COUNT: Final = 2**53
+"""The largest number a ledger holds: up to it, every program that reads JSON counts exactly."""
 
 MAX_ATTEMPTS: Final = 16
 """The most attempts a task may ask for: its whole history must fit into its header."""
@@ -59,6 +66,12 @@ MAX_NAME: Final = 200
 
 MAX_EXECUTOR_NAME: Final = 64
 """Characters of an executor's name."""
+
+MAX_KEY_ID: Final = 32
+"""Characters of a key's id."""
+
+MAX_KEYS: Final = 16
+"""Keys in one key file, and so of one worker."""
 
 MAX_EXECUTORS: Final = 256
 """Executors one worker may offer."""

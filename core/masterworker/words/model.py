@@ -65,8 +65,10 @@ class Task:
     """A task without its payload.
 
     `attempts` is how many failed attempts it is allowed before it fails for good; None leaves that
-    to the executor. `raw` marks a task of a client that knows only the book's protocol. `owner` is
-    the identity of the client in access lists, empty in an open tree.
+    to the executor. `raw` marks a task of a client that knows only the book's protocol. `sealed` is
+    the id of the key with which the payload is sealed, and the result is to be; a sealed payload
+    has the options in it. `owner` is the identity of the client in access lists, empty in an open
+    tree.
     """
 
     id: str
@@ -76,7 +78,13 @@ class Task:
     options: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Attempt, ...] = ()
     raw: bool = False
+    sealed: str = ""
     owner: str = ""
+
+    @property
+    def needs(self) -> str:
+        """What a worker has to offer for it: the executor, and the key too if it is sealed."""
+        return f"{self.executor} {self.sealed}" if self.sealed else self.executor
 
     @property
     def losses(self) -> int:
@@ -91,7 +99,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a task ended; its result, if any, follows the record."""
+    """How a task ended; its result, if any, follows the record, sealed if `sealed` names a key."""
 
     state: State
     executor: str
@@ -101,6 +109,7 @@ class Status:
     ended: float | None = None
     reason: Reason | None = None
     history: tuple[Attempt, ...] = ()
+    sealed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,9 @@ class Worker:
 
     `slots` is how many tasks it may hold at a time; at most `process_slots` of them may be for
     executors that run in child processes. `executors` maps each name offered to whether it is
-    inline. `book` marks a worker that knows only the book's protocol. `owner` is its identity in
-    access lists, empty in an open tree.
+    inline. `book` marks a worker that knows only the book's protocol. `keys` are the ids of those
+    with which it opens sealed tasks. `owner` is its identity in access lists, empty in an open
+    tree.
     """
 
     executors: Mapping[str, bool]
@@ -122,6 +132,7 @@ class Worker:
     state: WorkerState = WorkerState.READY
     started: float = 0.0
     book: bool = False
+    keys: tuple[str, ...] = ()
     owner: str = ""
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .errors import BadName
-from .limits import MAX_EXECUTOR_NAME, MAX_NAME
+from .limits import MAX_EXECUTOR_NAME, MAX_KEY_ID, MAX_NAME
 
 ACCESS: Final = "/access"
 ACCESS_CLIENTS: Final = "/access/clients"
@@ -90,6 +90,11 @@ def check_executor(name: str) -> str:
     return name
 
 
+def is_key_id(name: str) -> bool:
+    """Whether `name` can be a key's id: the letters are those of executors' names."""
+    return len(name) <= MAX_KEY_ID and _EXECUTOR.match(name) is not None
+
+
 def is_client(name: str) -> bool:
     """Whether `name` is a client id of ours."""
     return _CLIENT_ID.match(name) is not None
@@ -116,6 +121,12 @@ def split_task(task: str) -> tuple[str, int]:
     if match is None:
         raise BadName(f"{task!r:.300} is not a task id: expected <client>-<n>, as submit prints it")
     return match[1], int(match[2])
+
+
+def client(task: str) -> str:
+    """The client in a task id of ours; "" for the task of one of the book's clients."""
+    match = _TASK_ID.match(task)
+    return match[1] if match else ""
 
 
 def master(name: str) -> str:

@@ -37,11 +37,14 @@ from .model import (
     Worker,
     WorkerState,
 )
-from .paths import is_executor, is_name
+from .paths import is_executor, is_key_id, is_name
 
 MARK: Final = b"\xc1MW"
-FORMAT: Final = 1
-"""The format version written, and the newest one read."""
+FORMAT: Final = 2
+"""The newest format version, which is read: that of what is sealed. A program that knows of no
+seals would take a sealed payload for a plain one, so it must not understand the record."""
+
+_UNSEALED: Final = 1  # the format version of everything else
 
 _LONGEST_LIST: Final = 1_000
 """Room is made for a list of the length it claims: nested ones must not add up to much memory."""
@@ -66,9 +69,14 @@ def body(data: bytes) -> bytes:
     return data[_PREFIX.size + _PREFIX.unpack_from(data)[3] :]
 
 
-def check_payload(payload: bytes, what: str) -> None:
+def most_bytes(sealed: str) -> int:
+    """How long a payload or result can be; `sealed` names the key if it is sealed."""
+    return limits.MAX_PAYLOAD + limits.MAX_SEAL if sealed else limits.MAX_PAYLOAD
+
+
+def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
     """Raise PayloadTooLarge if `payload` cannot stand in one znode; `what` begins the message."""
-    if len(payload) > limits.MAX_PAYLOAD:
+    if len(payload) > most_bytes(sealed):
         raise PayloadTooLarge(
             f"{what} has {len(payload):,} bytes, and the limit is {limits.MAX_PAYLOAD:,} bytes "
             "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
@@ -97,12 +105,20 @@ def check_options(options: Mapping[str, str]) -> None:
         )
 
 
+def check_ledger(ledger: Ledger) -> None:
+    """Raise BadRecord if these books cannot be right, so that nobody would read them again."""
+    if ledger.unsettled < 0:
+        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+    if max(ledger.accepted, ledger.batch) > limits.MAX_COUNT:
+        raise BadRecord(f"the ledger counts beyond {limits.MAX_COUNT:,}: {ledger}")
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 
 def encode_task(task: Task, payload: bytes) -> bytes:
     """A task with its payload. Raises PayloadTooLarge."""
-    check_payload(payload, f"the payload of task {task.id}")
+    check_payload(payload, f"the payload of task {task.id}", task.sealed)
     header: dict[str, Any] = {"executor": task.executor, "submitted": task.submitted}
     if task.attempts is not None:
         header["attempts"] = task.attempts
@@ -112,6 +128,8 @@ def encode_task(task: Task, payload: bytes) -> bytes:
         header["history"] = [_attempt_row(attempt) for attempt in task.history]
     if task.raw:
         header["raw"] = True
+    if task.sealed:
+        header["sealed"] = task.sealed
     if task.owner:
         header["owner"] = task.owner
     return _encode(_TASK, header, payload)
@@ -119,7 +137,7 @@ def encode_task(task: Task, payload: bytes) -> bytes:
 
 def encode_status(status: Status, result: bytes = b"") -> bytes:
     """A status with its result. Raises PayloadTooLarge."""
-    check_payload(result, "the result")
+    check_payload(result, "the result", status.sealed)
     header: dict[str, Any] = {
         "state": status.state.value,
         "executor": status.executor,
@@ -132,6 +150,8 @@ def encode_status(status: Status, result: bytes = b"") -> bytes:
         header["reason"] = status.reason.value
     if status.history:
         header["history"] = [_attempt_row(attempt) for attempt in status.history]
+    if status.sealed:
+        header["sealed"] = status.sealed
     return _encode(_STATUS, header, result)
 
 
@@ -147,6 +167,8 @@ def encode_worker(worker: Worker) -> bytes:
         "state": worker.state.value,
         "started": worker.started,
     }
+    if worker.keys:
+        header["keys"] = list(worker.keys)
     if worker.owner:
         header["owner"] = worker.owner
     return _encode(_WORKER, header)
@@ -193,7 +215,8 @@ def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
             f"a record's header has {len(packed):,} bytes, and the limit is "
             f"{limits.MAX_HEADER:,}: pass fewer or shorter options"
         )
-    return _PREFIX.pack(MARK, FORMAT, kind, len(packed)) + packed + body
+    version = FORMAT if "sealed" in header else _UNSEALED
+    return _PREFIX.pack(MARK, version, kind, len(packed)) + packed + body
 
 
 def _attempt_row(attempt: Attempt) -> list[Any]:
@@ -207,7 +230,7 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
 def decode_task(task: str, data: bytes) -> Task:
     """The task named `task` whose record is `data`; `body(data)` is its payload."""
     fields = _Fields(_decode(_TASK, data))
-    return Task(
+    decoded = Task(
         id=task,
         executor=fields.executor("executor"),
         submitted=fields.seconds("submitted") or 0.0,
@@ -215,8 +238,15 @@ def decode_task(task: str, data: bytes) -> Task:
         options=fields.options("options"),
         history=fields.history("history"),
         raw=fields.flag("raw"),
+        sealed=fields.key_id("sealed"),
         owner=fields.text("owner", MAX_IDENTITY),
     )
+    if decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES:
+        raise BadRecord(  # and there would be no room to record how its next attempt ends
+            f"field 'history' has {decoded.failures} failed attempts and {decoded.losses} lost "
+            "workers: that task has ended"
+        )
+    return decoded
 
 
 def decode_status(data: bytes) -> Status:
@@ -234,6 +264,7 @@ def decode_status(data: bytes) -> Status:
         ended=fields.seconds("ended"),
         reason=fields.choice("reason", Reason) if "reason" in fields else None,
         history=fields.history("history"),
+        sealed=fields.key_id("sealed"),
     )
 
 
@@ -250,6 +281,7 @@ def decode_worker(data: bytes) -> Worker:
         version=fields.text("version"),
         state=fields.choice("state", WorkerState),
         started=fields.seconds("started") or 0.0,
+        keys=fields.key_ids("keys"),
         owner=fields.text("owner", MAX_IDENTITY),
     )
 
@@ -275,8 +307,7 @@ def decode_ledger(data: bytes) -> Ledger:
         expired=fields.count("expired", 0),
         batch=fields.count("batch", 0),
     )
-    if ledger.unsettled < 0:
-        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+    check_ledger(ledger)
     return ledger
 
 
@@ -307,7 +338,8 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
     try:
         header = msgpack.unpackb(packed, max_array_len=_LONGEST_LIST)
     except (ValueError, msgpack.UnpackException) as error:
-        raise BadRecord(f"a header that is not msgpack: {error}") from error
+        why = str(error) or type(error).__name__
+        raise BadRecord(f"a header that is not msgpack: {why}") from error
     if not isinstance(header, dict):
         raise BadRecord(f"a header that is a {type(header).__name__}, not a map")
     return header
@@ -346,10 +378,25 @@ class _Fields:
             raise self._fail(key, "an executor's name")
         return value
 
+    def key_id(self, key: str) -> str:
+        value = self._header.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or not is_key_id(value):
+            raise self._fail(key, "a key's id")
+        return value
+
+    def key_ids(self, key: str) -> tuple[str, ...]:
+        values = self._header.get(key) or []
+        sound = isinstance(values, list) and len(values) <= limits.MAX_KEYS
+        if not sound or not all(isinstance(one, str) and is_key_id(one) for one in values):
+            raise self._fail(key, f"a list of at most {limits.MAX_KEYS} keys' ids")
+        return tuple(values)
+
     def seconds(self, key: str) -> float | None:
         return _seconds(self._header.get(key), lambda: self._fail(key, "seconds, or nothing"))
 
-    def count(self, key: str, least: int, most: int = 2**53) -> int:
+    def count(self, key: str, least: int, most: int = limits.MAX_COUNT) -> int:
         value = self._header.get(key)
         if type(value) is not int or not least <= value <= most:
             raise self._fail(key, f"a whole number from {least} to {most}")
@@ -411,12 +458,15 @@ class _Fields:
         if not isinstance(row, list) or len(row) < 5:
             raise fail()
         worker, reason, detail, started, ended = row[:5]
-        if not (isinstance(worker, str) and len(worker) <= limits.MAX_NAME):
-            raise fail()
-        if not (isinstance(detail, str) and len(detail) <= limits.MAX_DETAIL):
+        if not (_fits(worker, limits.MAX_NAME) and _fits(detail, limits.MAX_DETAIL)):
             raise fail()
         why = _choice(Reason, reason, fail)
         return Attempt(worker, why, detail, _seconds(started, fail), _seconds(ended, fail))
+
+
+def _fits(value: object, most: int) -> bool:
+    """Whether this is text of at most `most` bytes."""
+    return isinstance(value, str) and len(value.encode()) <= most
 
 
 def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:

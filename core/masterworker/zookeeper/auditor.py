@@ -1,23 +1,49 @@
-"""Reading the tree for an audit, in the order that its judgement in decisions/audit.py needs."""
+"""Reading the tree for an audit, in the order that its judgement in decisions/audit.py needs.
+
+Only read requests, and a bounded number: a listing per folder that has something in it, and the
+data in bulk. Names are all that is kept, about 200 bytes a task; data is read in the first reading
+only, and later on of the znodes that seemed bad.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Final
 
 from ..decisions import audit
-from ..decisions.audit import AuditReport, Reading
+from ..decisions.audit import AuditReport, Finding, Kind, Office, Reading
 from ..words import paths, records
 from ..words.errors import BadRecord
 from ..words.model import Ledger
 from .operations import Unreadable, Znode
 from .quarantine import task_at
-from .reader import Reader, decode
+from .reader import Reader, decode, last
 from .session import Session
 
-READINGS: Final = 5
-"""How often an audit reads the tree before it believes that something is amiss."""
+PAUSE: Final = 0.05
+"""Seconds between the readings that have to agree."""
+
+LONG_PAUSE: Final = 1.0
+"""Seconds between the readings that follow while something is given its time."""
+
+SLICE: Final = 10_000
+"""Paths kept in memory at a time while their data is read."""
+
+PLACES_AT_ONCE: Final = 2_000
+"""Places asked about in one request, where it must be one."""
+
+LOOKED_FOR: Final = 2_000
+"""Tasks looked for one by one in a reading; beyond that they get the benefit of the doubt."""
+
+IDLE: Final = 25 * 3600.0
+"""Seconds without a change after which a client's settled folder is worth a note: well over the
+hour after which a primary removes it."""
+
+_LEAVES: Final = (paths.MASTERS, paths.WORKERS, paths.CANCEL)
+"""Folders whose children have none; for what /tasks, /assign and /status hold, see below."""
 
 
 class Auditor:
@@ -27,96 +53,186 @@ class Auditor:
         self._session = session
 
     def report(self) -> AuditReport:
-        """Whether the promises hold."""
-        report = audit.judge(self._reading())
-        for _ in range(READINGS - 1):
-            if not report.lost and not report.recorded_twice:
-                break
-            again = audit.judge(self._reading())
-            if again.lost + again.recorded_twice <= report.lost + report.recorded_twice:
-                report = again
-        return report
+        """Whether the promises hold: read until what is suspected can be believed, or is gone."""
+        began = time.monotonic()
+        reading = self._reading()
+        suspected = audit.suspicions(reading)
+        readings = 1
+        while not audit.settled(suspected, readings, time.monotonic() - began):
+            time.sleep(PAUSE if readings < audit.READINGS else LONG_PAUSE)
+            reading = self._reading(reading, suspected)
+            suspected = audit.persisting(suspected, audit.suspicions(reading))
+            readings += 1
+        return audit.report(reading, suspected)
 
-    def _reading(self) -> Reading:
-        """One reading, in the order that `audit` explains."""
+    def _reading(
+        self, earlier: Reading | None = None, suspected: Iterable[Finding] = ()
+    ) -> Reading:
+        """One reading, in the order that `audit` explains.
+
+        A first one reads everything; one that has an earlier to confirm, names and what was bad.
+        """
         reader = Reader(self._session)
-        quarantined = reader.quarantined
-        before = self._ledgers(reader.entries(), {})
-        pending = frozenset(reader.names(paths.TASKS))
-        assigned = {name: frozenset(tasks) for name, tasks in reader.assigned().items()}
-        finished = reader.finished()
-        after = self._ledgers(reader.entries(), quarantined)
-        (root,) = self._session.read([paths.STATUS])
+        before = _ledgers(reader.entries(), {})
         reading = Reading(
             ledgers_before=before,
-            pending=pending,
-            assigned=assigned,
-            finished=finished,
-            ledgers_after=after,
-            retired=decode(root, records.decode_ledger) or Ledger(),
-            workers=reader.workers(),
-            quarantined=quarantined,
+            pending=frozenset(reader.names(paths.TASKS)),
+            assigned={name: frozenset(tasks) for name, tasks in reader.assigned().items()},
+            finished=reader.finished(),
+            quarantined=reader.quarantined,
         )
-        self._examine(reading, quarantined)
-        twice = [task for task, count in reading.seen().items() if count > 1]
-        return replace(reading, two_places=self._two_places(twice, assigned))
+        if earlier is not None:
+            wanted = {one.about for one in suspected if one.kind is Kind.LOST}
+            reading = replace(reading, found_again=self._look_for(wanted, earlier, reading))
+        entries = reader.entries()
+        reading = replace(
+            self._with_roles(reading, reader),
+            ledgers_after=_ledgers(entries, reader.quarantined),
+            idle=_idle(entries),
+            two_places=self._two_places(reading),
+        )
+        wishes = reader.names(paths.CANCEL)
+        if earlier is None:
+            self._examine(_everything(reading, wishes), reader)
+        else:
+            bad = (one.about for one in suspected if one.kind is Kind.QUARANTINED)
+            self._examine(bad, reader)
+        return reading
 
-    def _ledgers(
-        self, entries: Mapping[str, Znode], quarantined: dict[str, str]
-    ) -> dict[str, Ledger]:
-        ledgers = {}
-        for name, znode in entries.items():
-            if records.is_record(znode.data):
-                try:
-                    ledgers[name] = records.decode_ledger(znode.data)
-                except BadRecord as error:
-                    quarantined[f"{paths.STATUS}/{name}"] = str(error)
-        return ledgers
+    # --- whoever runs, and the folders -----------------------------------------------------------
 
-    def _examine(self, reading: Reading, quarantined: dict[str, str]) -> None:
-        """Read every task and status, and note what cannot be understood."""
+    def _with_roles(self, reading: Reading, reader: Reader) -> Reading:
+        """The reading with the workers, which are read after their assignments, and the masters."""
+        registered = [paths.worker(name) for name in reader.names(paths.WORKERS)]
+        announced = [paths.master(name) for name in reader.names(paths.MASTERS)]
+        office, epoch, status, *folders = self._session.read(
+            [paths.MASTER, paths.EPOCH, paths.STATUS, *paths.FOLDERS]
+        )
+        missing = [path for path, one in zip(paths.FOLDERS, folders, strict=True) if one is None]
+        primary = decode(office, records.decode_master)
+        owner = decode(epoch, records.decode_master)
+        owners = {paths.MASTER: office.owner} if isinstance(office, Znode) else {}
+        for path, found in self._session.read_each([*registered, *announced]):
+            if isinstance(found, Znode):
+                owners[path] = found.owner
+        return replace(
+            reading,
+            registered=frozenset(map(last, registered)),
+            workers=reader.workers(),
+            masters=reader.decoded(announced, records.decode_master),
+            office=Office(primary, owner.id if owner else "nobody") if primary else None,
+            owners=owners,
+            missing_folders=[] if len(missing) == len(folders) else missing,
+            retired=decode(status, records.decode_ledger) or Ledger(),
+        )
 
-        def status_at(_path: str, znode: Znode) -> object:
-            return records.decode_status(znode.data)
+    # --- tasks that moved meanwhile --------------------------------------------------------------
 
-        def ours_at(path: str, znode: Znode) -> object:
-            decode_it = records.decode_ledger if path == paths.STATUS else records.decode_master
-            return znode.data and decode_it(znode.data)
+    def _look_for(self, clients: set[str], earlier: Reading, reading: Reading) -> frozenset[str]:
+        """Those tasks of these clients that were seen earlier, were not now, and are there."""
+        known = {task for task in earlier.seen() if paths.client(task) in clients}
+        absent = sorted(known - reading.seen())
+        given = absent[LOOKED_FOR:]
+        found = self._places(absent[:LOOKED_FOR], reading)
+        return frozenset(chain(given, (task for task, places in found if places)))
 
-        masters = [paths.master(name) for name in Reader(self._session).names(paths.MASTERS)]
-        self._check([*masters, paths.MASTER, paths.EPOCH, paths.STATUS], ours_at, quarantined)
-        tasks = [paths.task(name) for name in sorted(reading.pending)]
-        for worker, names in reading.assigned.items():
-            tasks += [paths.assignment(worker, name) for name in sorted(names)]
-        self._check(tasks, task_at, quarantined)
-        statuses = [paths.status(name) for name in sorted(reading.finished) if paths.is_task(name)]
-        self._check(statuses, status_at, quarantined)
+    def _two_places(self, reading: Reading) -> dict[str, list[str]]:
+        """Which tasks are in two places at one and the same moment."""
+        suspects = sorted(reading.seen_twice())
+        return {task: places for task, places in self._places(suspects, reading) if len(places) > 1}
 
-    def _check(
-        self,
-        names: Sequence[str],
-        understand: Callable[[str, Znode], object],
-        quarantined: dict[str, str],
-    ) -> None:
-        for path, found in self._session.read_each(names):
-            if isinstance(found, Unreadable):
-                quarantined[path] = str(found)
-            elif found is not None:
-                try:
-                    understand(path, found)
-                except BadRecord as error:
-                    quarantined[path] = str(error)
+    def _places(self, tasks: Iterable[str], reading: Reading) -> Iterator[tuple[str, list[str]]]:
+        """All the places where each of these tasks is, as of one moment for each task."""
+        remaining = iter(tasks)
+        together = max(1, PLACES_AT_ONCE // (len(reading.assigned) + 2))
+        while part := list(islice(remaining, together)):
+            places = {
+                task: [
+                    paths.task(task),
+                    *(paths.assignment(worker, task) for worker in reading.assigned),
+                    paths.status(task),
+                ]
+                for task in part
+            }
+            every = [path for each in places.values() for path in each]
+            found = dict(zip(every, self._session.read(every), strict=True))
+            for task, each in places.items():
+                yield task, [path for path in each if found[path] is not None]
 
-    def _two_places(
-        self, tasks: Iterable[str], assigned: Mapping[str, Collection[str]]
-    ) -> dict[str, list[str]]:
-        """Which of these tasks are in two places at one and the same moment."""
-        confirmed = {}
-        for task in tasks:
-            places = [paths.task(task), paths.status(task)]
-            places += [paths.assignment(worker, task) for worker in assigned]
-            found = self._session.read(places)
-            there = [path for path, one in zip(places, found, strict=True) if one is not None]
-            if len(there) > 1:
-                confirmed[task] = there
-        return confirmed
+    # --- what cannot be understood ---------------------------------------------------------------
+
+    def _examine(self, names: Iterable[str], reader: Reader) -> None:
+        """Read these znodes, and set aside those nobody can deal with."""
+        remaining = iter(names)
+        while part := list(islice(remaining, SLICE)):
+            for path, found in self._session.read_each(part):
+                if isinstance(found, Unreadable):
+                    reader.quarantined[path] = str(found)
+                elif found is not None:
+                    try:
+                        _understand(path, found)
+                    except BadRecord as error:
+                        reader.quarantined[path] = str(error)
+
+
+def _everything(reading: Reading, wishes: Iterable[str]) -> Iterator[str]:
+    """The path of every znode that says something, but for the ledgers."""
+    yield from (paths.MASTER, *paths.FOLDERS)
+    yield from (path for path in reading.owners if path != paths.MASTER)
+    yield from (paths.task(name) for name in reading.pending)
+    for worker, names in reading.assigned.items():
+        yield from (paths.assignment(worker, name) for name in names)
+    yield from (paths.status(name) for name in reading.finished)
+    yield from (f"{paths.CANCEL}/{name}" for name in wishes)
+
+
+def _understand(path: str, znode: Znode) -> None:
+    """Raise BadRecord if a znode's data, or what lies below it, is not what its place asks for."""
+    _, top, *below = path.split("/")
+    folder = f"/{top}"
+    if not below:
+        _understand_top(folder, znode)
+    elif folder == paths.TASKS or (folder == paths.ASSIGN and len(below) > 1):
+        task_at(path, znode)
+    elif folder == paths.STATUS and len(below) > 1:
+        records.decode_status(znode.data)
+        _nothing_below(znode)
+    elif folder in _LEAVES or (folder == paths.STATUS and not paths.is_client(below[0])):
+        _nothing_below(znode)
+
+
+def _understand_top(folder: str, znode: Znode) -> None:
+    if folder in (paths.MASTER, paths.EPOCH):
+        _nothing_below(znode)
+        if znode.data:
+            records.decode_master(znode.data)
+    elif folder == paths.STATUS and znode.data:
+        records.decode_ledger(znode.data)
+
+
+def _nothing_below(znode: Znode) -> None:
+    if znode.children:
+        raise BadRecord(f"it has {znode.children} children, where nothing belongs")
+
+
+def _ledgers(entries: Mapping[str, Znode], quarantined: dict[str, str]) -> dict[str, Ledger]:
+    ledgers = {}
+    for name, znode in entries.items():
+        if records.is_record(znode.data):
+            try:
+                ledgers[name] = records.decode_ledger(znode.data)
+            except BadRecord as error:
+                quarantined[f"{paths.STATUS}/{name}"] = str(error)
+    return ledgers
+
+
+def _idle(entries: Mapping[str, Znode]) -> list[str]:
+    """The clients whose settled folder nobody has touched for long."""
+    return [
+        name
+        for name, znode in entries.items()
+        if not znode.children
+        and time.time() - znode.modified > IDLE
+        and (ledger := decode(znode, records.decode_ledger)) is not None
+        and not ledger.unsettled
+    ]

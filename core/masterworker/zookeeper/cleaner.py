@@ -19,7 +19,7 @@ from ..words.errors import BadRecord
 from ..words.model import Ledger
 from .failpoints import failpoint
 from .ledgers import write_aside
-from .operations import Check, Code, Create, Delete, Operation, Set, Unreadable, Znode
+from .operations import Check, Code, Create, Delete, Operation, Refusal, Set, Unreadable, Znode
 from .session import Session
 from .survey import Survey
 
@@ -111,9 +111,12 @@ class Cleaner:
         if root is None or entry.ledger is None:
             return
         try:
-            total = _add(_ledger(root) or Ledger(), entry.ledger)
+            sum_so_far = _ledger(root) or Ledger()
         except BadRecord as error:
             self._survey.quarantine.add(paths.STATUS, str(error))
+            return
+        total = _add(sum_so_far, entry.ledger)
+        if not self._sound(path, total):
             return
         self._commit(
             f"settled folder {path}",
@@ -130,21 +133,36 @@ class Cleaner:
         ledger, version = entry.ledger, entry.version
         names = self._session.children(path).wait() or []
         again = self._session.get(path)
-        if again is None or _mark(again) != entry.mark:
+        if again is None or ledger is None or _mark(again) != entry.mark:
             return
-        numbers = [name for name in names if paths.is_number(name)]
-        for start in range(0, len(numbers), REMOVED_TOGETHER):
-            if ledger is None:
+        numbers = [n for n in self._survey.quarantine.sift(path, names) if paths.is_number(n)]
+        while numbers:
+            part = numbers[:REMOVED_TOGETHER]
+            after = replace(ledger, expired=ledger.expired + len(part))
+            if not self._sound(path, after):
                 return
-            part = numbers[start : start + REMOVED_TOGETHER]
-            ledger = replace(ledger, expired=ledger.expired + len(part))
-            book_them = write_aside(path, ledger, version)
+            book_them = write_aside(path, after, version)
             removed = [Delete(f"{path}/{number}") for number in part]
-            if not self._commit(f"{len(part)} old statuses of {path}", *book_them, *removed):
+            refusal = self._commit(f"{len(part)} old statuses of {path}", *book_them, *removed)
+            if refusal is None:
+                ledger, version = after, version + len(book_them)
+                del numbers[: len(part)]
+            elif refusal.code == Code.NOT_EMPTY:
+                blocked = numbers.pop(refusal.index - 1 - len(book_them))
+                self._survey.quarantine.add(f"{path}/{blocked}", "a status with children")
+            else:
                 return
-            version += len(book_them)
 
-    def _commit(self, what: str, *operations: Operation) -> bool:
+    def _sound(self, path: str, ledger: Ledger) -> bool:
+        """Whether these books, which the folder at `path` brings about, can be read again."""
+        try:
+            records.check_ledger(ledger)
+        except BadRecord as error:
+            self._survey.quarantine.add(path, str(error))
+            return False
+        return True
+
+    def _commit(self, what: str, *operations: Operation) -> Refusal | None:
         failpoint("cleaner.before-commit")
         refusal = self._session.commit([self._fence, *operations]).wait()
         failpoint("cleaner.after-commit")
@@ -154,7 +172,7 @@ class Cleaner:
             log.info("housekeeping stops: the epoch is over")
         elif refusal.code not in (Code.NO_NODE, Code.BAD_VERSION, Code.NODE_EXISTS, Code.NOT_EMPTY):
             log.warning("housekeeping: %s: %s", what, refusal)
-        return refusal is None
+        return refusal
 
 
 def _mark(znode: Znode) -> tuple[int, int]:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from ..decisions import explain
-from ..words import book, paths, records
+from ..words import book, paths, records, sealing
 from ..words.errors import BadRecord, NotAuthorized, NotFound, TaskFailed
 from ..words.model import Attempt, Master, State, Status, Task, Worker, WorkerState
+from ..words.sealing import Keys
 from .operations import Found, Unreadable, Znode
 from .quarantine import task_at
 from .reader import Reader, decode, last
 from .session import Session
+
+Known = TypeVar("Known", Task, Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class ClusterStatus:
                     "slots": worker.slots,
                     "assigned": self.assigned.get(name, 0),
                     "executors": sorted(worker.executors),
+                    "keys": list(worker.keys),
                 }
                 for name, worker in sorted(self.workers.items())
             ],
@@ -83,6 +87,7 @@ class TaskView:
     submitted: float
     started: float | None = None
     ended: float | None = None
+    sealed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The task as `mwctl tasks show -o json` prints it."""
@@ -105,14 +110,19 @@ class TaskView:
             "submitted": self.submitted,
             "started": self.started,
             "ended": self.ended,
+            "sealed": self.sealed or None,
         }
 
 
 class Inspection:
-    """Reads a cluster through a session that is started. Times are seconds since the epoch."""
+    """Reads a cluster through a session that is started. Times are seconds since the epoch.
 
-    def __init__(self, session: Session) -> None:
+    What is sealed is opened with `keys`, if they are given.
+    """
+
+    def __init__(self, session: Session, keys: Keys | None = None) -> None:
         self._session = session
+        self._keys = keys
         self._reader = Reader(session)
 
     # --- the cluster -------------------------------------------------------------------------
@@ -140,12 +150,12 @@ class Inspection:
             finished=finished,
         )
 
-    def offered(self) -> set[str]:
-        """The executors that ready workers offer now."""
+    def offered(self, key_id: str = "") -> set[str]:
+        """The executors that ready workers offer now; with a key's id, for tasks sealed with it."""
         return {
             name
             for worker in self._reader.workers().values()
-            if worker.state is WorkerState.READY
+            if worker.state is WorkerState.READY and (not key_id or key_id in worker.keys)
             for name in worker.executors
         }
 
@@ -174,11 +184,19 @@ class Inspection:
             except BadRecord as error:
                 return TaskView(task, state, "", worker, (), f"it is quarantined: {error}", 0.0)
             why = self._why_pending(known) if state is State.PENDING else self._why_there(worker)
+            known = self._with_evidence(task, known)
             return TaskView(
-                task, state, known.executor, worker, known.history, why, known.submitted
+                task,
+                state,
+                known.executor,
+                worker,
+                known.history,
+                why,
+                known.submitted,
+                sealed=known.sealed,
             )
         try:
-            status = _status(task, found.data)
+            status = self._with_evidence(task, _status(task, found.data))
         except BadRecord as error:
             return TaskView(task, state, "", "", (), f"its status is quarantined: {error}", 0.0)
         return TaskView(
@@ -191,19 +209,41 @@ class Inspection:
             submitted=status.submitted,
             started=status.started,
             ended=status.ended,
+            sealed=status.sealed,
         )
 
     def result(self, task: str) -> bytes:
-        """The result of a task that is done. Raises NotFound, TaskFailed, BadRecord."""
+        """The result of a task that is done.
+
+        Raises NotFound, TaskFailed, BadRecord; NotAuthorized or SealBroken if it is sealed and the
+        key is missing or another.
+        """
         state, worker, found = self._find(task)
         if state is not State.DONE:
             where = f"assigned to worker {worker}" if worker else "pending"
             raise NotFound(f"task {task} has no result yet: it is {where}")
-        status = _status(task, found.data)
+        status = self._with_evidence(task, _status(task, found.data))
         if status.state is State.FAILED:
             reason = status.reason.value if status.reason else "failed"
             raise TaskFailed(task, reason, status.history)
+        if status.sealed:
+            if self._keys is None:
+                raise NotAuthorized(
+                    f"the result of task {task} is sealed with key {status.sealed!r}: "
+                    "name its file by --key-file"
+                )
+            seal = self._keys.seal(task, status.executor, status.sealed)
+            return seal.open_result(records.body(found.data))
         return records.body(found.data) if records.is_record(found.data) else b""
+
+    def _with_evidence(self, task: str, known: Known) -> Known:
+        """A task or a status with its evidence as the keys at hand let it be seen."""
+        if not known.sealed:
+            return known
+        if self._keys is None or known.sealed not in self._keys.ids:
+            return replace(known, history=sealing.conceal(known.history, known.sealed))
+        seal = self._keys.seal(task, known.executor, known.sealed)
+        return replace(known, history=seal.open_history(known.history))
 
     def _find(self, task: str) -> tuple[State, str, Znode]:
         """Where a task lies, by one request for all the places it can be in.

@@ -80,7 +80,12 @@ class Refusal:
 
 
 class Znode(NamedTuple):
-    """A znode as a multi-read found it. `created` and `changed` are transaction ids."""
+    """A znode as it was found.
+
+    `created`, `changed` and `children_changed` are transaction ids; `owner` is the session that an
+    ephemeral znode hangs on, else 0; `modified` is when the data was last written, in seconds since
+    the epoch by ZooKeeper's clock.
+    """
 
     data: bytes
     version: int
@@ -89,6 +94,7 @@ class Znode(NamedTuple):
     owner: int
     children: int
     children_changed: int
+    modified: float = 0.0
 
 
 class Unreadable(NamedTuple):
@@ -265,5 +271,5 @@ class WhoAmI:
 
 
 def _znode(data: bytes, stat: tuple[int, ...]) -> Znode:
-    czxid, mzxid, _, _, version, _, _, owner, _, children, pzxid = stat
-    return Znode(data, version, czxid, mzxid, owner, children, pzxid)
+    czxid, mzxid, _, mtime, version, _, _, owner, _, children, pzxid = stat
+    return Znode(data, version, czxid, mzxid, owner, children, pzxid, mtime / 1000)

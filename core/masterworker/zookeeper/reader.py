@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from ..words import book, paths, records
+from ..words import book, paths
 from ..words.errors import BadRecord, NotAuthorized
 from ..words.model import Worker
 from .operations import Found, Unreadable, Znode
@@ -70,13 +70,13 @@ class Reader:
         finished = set()
         folders = []
         for name, entry in self.entries().items():
-            if entry.children or records.is_record(entry.data) or paths.is_client(name):
-                folders.append(paths.statuses(name))
-            else:
+            if not paths.is_client(name):
                 finished.add(name)
+            elif entry.children:
+                folders.append(paths.statuses(name))
         for path, names in self.names_each(folders):
             for name in names:
-                if paths.is_number(name):
+                if paths.is_client(last(path)) and paths.is_number(name):
                     finished.add(f"{last(path)}-{name}")
                 else:
                     self.quarantined[f"{path}/{name}"] = STRANGE_NAME

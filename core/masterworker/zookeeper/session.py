@@ -311,7 +311,7 @@ class Session:
         data, stat = answer
         return Znode(
             data, stat.version, stat.czxid, stat.mzxid, stat.ephemeralOwner, stat.numChildren,
-            stat.pzxid,
+            stat.pzxid, stat.mtime / 1000,
         )  # fmt: skip
 
     def watch_existence(self, path: str, watch: Callable[[Any], None]) -> bool:
@@ -355,8 +355,14 @@ class Session:
         return Reply(self, result, what)
 
     def _require(self) -> None:
+        """Raise unless a request can be sent now.
+
+        kazoo would queue it, and its reply be overdue while the session is only waiting.
+        """
         if self.lost:
             raise SessionLost(f"the session with {self.hosts} is over")
+        if not self._kazoo.connected:
+            raise ConnectionLost(f"there is no connection to ZooKeeper at {self.hosts} now")
 
     def ensure_tree(self) -> None:
         """Create the chroot and the folders every role relies on, where they are missing."""

@@ -1,0 +1,169 @@
+"""The sealed form of payloads, results and evidence, which whoever runs ZooKeeper cannot read.
+
+    offset 0   u8         the scheme, 1
+           1   12 bytes   a random nonce
+          13   bytes      the ciphertext of AES-256-GCM, and its tag of 16 bytes
+
+Each task has a key of its own: one block of HKDF-Expand (RFC 5869) with SHA-256, of the shared key
+over the task's id. So a shared key serves any number of tasks: AES-GCM with random nonces is safe
+for 2^32 messages of one key (NIST SP 800-38D, 8.3), and a task has a handful. What is sealed is
+also bound to its direction and the task's executor, as associated data: nothing can be put in
+another's place, or turned round. A sealed payload has the task's options in it.
+
+Nothing is random here but what `random` brings. `cryptography` is imported when keys are used, and
+not before.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import msgpack
+
+from . import limits, records
+from .errors import BadConfiguration, NotAuthorized, Refused, SealBroken
+from .model import Attempt
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES: Final = 32
+"""Bytes of a key."""
+
+_SCHEME: Final = b"\x01"
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_EVIDENCE: Final = "sealed:"  # begins evidence that is sealed, in base64
+_MOST_EVIDENCE: Final = (
+    (limits.MAX_DETAIL - len(_EVIDENCE)) // 4 * 3 - len(_SCHEME) - _NONCE_BYTES - _TAG_BYTES
+)
+
+
+class Keys:
+    """Keys by id: the first one seals, all of them open.
+
+    `random` returns so many unpredictable bytes. Raises BadConfiguration if `cryptography` is not
+    installed.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], random: Callable[[int], bytes]) -> None:
+        try:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError as error:
+            raise BadConfiguration(
+                f"keys are given, and encryption is not installed ({error}): "
+                "pip install 'masterworker[encryption]'"
+            ) from None
+        self._aead = AESGCM
+        self._keys = dict(keys)
+        self._random = random
+        self.ids = tuple(keys)
+
+    def seal(self, task_id: str, executor: str, key_id: str = "") -> Seal:
+        """What seals and opens for this task, with the key of this id; without one, the first.
+
+        Raises NotAuthorized if there is no such key.
+        """
+        key_id = key_id or self.ids[0]
+        key = self._keys.get(key_id)
+        if key is None:
+            held = ", ".join(self.ids)
+            raise NotAuthorized(
+                f"task {task_id} is sealed with key {key_id!r}, and the key file has {held}"
+            )
+        own = hmac.digest(key, b"masterworker " + task_id.encode() + b"\x01", "sha256")
+        return Seal(key_id, task_id, executor, self._aead(own), self._random)
+
+
+class Seal:
+    """Seals and opens what belongs to one task. Opening raises SealBroken. Made by `Keys.seal`."""
+
+    def __init__(
+        self,
+        key_id: str,
+        task_id: str,
+        executor: str,
+        cipher: AESGCM,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self.key_id = key_id
+        self._task_id = task_id
+        self._executor = executor
+        self._cipher = cipher
+        self._random = random
+
+    def payload(self, payload: bytes, options: Mapping[str, str]) -> bytes:
+        """A payload, sealed together with the task's options."""
+        return self._seal("payload", msgpack.packb([dict(options), payload]))
+
+    def open_payload(self, sealed: bytes) -> tuple[bytes, Mapping[str, str]]:
+        """The payload and the options in a sealed payload."""
+        try:
+            options, payload = msgpack.unpackb(self._open("payload", sealed))
+            records.check_options(options)
+            return bytes(memoryview(payload)), options
+        except (ValueError, TypeError, AttributeError, Refused) as error:
+            raise SealBroken(f"the payload of task {self._task_id} is sealed nonsense") from error
+
+    def result(self, result: bytes) -> bytes:
+        """A result, sealed."""
+        return self._seal("result", result)
+
+    def open_result(self, sealed: bytes) -> bytes:
+        """The result in a sealed result."""
+        return self._open("result", sealed)
+
+    def evidence(self, detail: str, number: int) -> str:
+        """The end of an attempt's evidence, sealed; `number` is its place in the history."""
+        end = detail.encode(errors="replace")[-_MOST_EVIDENCE:]
+        return _EVIDENCE + base64.b64encode(self._seal(f"evidence {number}", end)).decode()
+
+    def open_history(self, history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+        """A task's history with its evidence opened. What a master wrote was never sealed."""
+        return tuple(
+            replace(attempt, detail=self._open_evidence(attempt.detail, number))
+            if attempt.detail.startswith(_EVIDENCE)
+            else attempt
+            for number, attempt in enumerate(history)
+        )
+
+    def _open_evidence(self, detail: str, number: int) -> str:
+        try:
+            sealed = base64.b64decode(detail.removeprefix(_EVIDENCE), validate=True)
+            return self._open(f"evidence {number}", sealed).decode(errors="ignore")
+        except (ValueError, SealBroken):
+            return f"evidence sealed with key {self.key_id!r} that does not open with this one"
+
+    def _seal(self, what: str, plain: bytes) -> bytes:
+        nonce = self._random(_NONCE_BYTES)
+        return _SCHEME + nonce + self._cipher.encrypt(nonce, plain, self._bound_to(what))
+
+    def _open(self, what: str, sealed: bytes) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
+        nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        try:
+            if sealed[:1] == _SCHEME and len(rest) >= _TAG_BYTES:
+                return self._cipher.decrypt(nonce, rest, self._bound_to(what))
+        except InvalidTag:
+            pass
+        raise SealBroken(
+            f"the {what} of task {self._task_id} does not open with key {self.key_id!r}: it was "
+            "altered or put there by somebody without the key, or another key has this id here"
+        )
+
+    def _bound_to(self, what: str) -> bytes:
+        return f"{what}\n{self._executor}".encode()
+
+
+def conceal(history: tuple[Attempt, ...], key_id: str) -> tuple[Attempt, ...]:
+    """A history as it is shown to somebody without the key."""
+    concealed = f"sealed with key {key_id!r}: name its file by --key-file"
+    return tuple(
+        replace(attempt, detail=concealed) if attempt.detail.startswith(_EVIDENCE) else attempt
+        for attempt in history
+    )

@@ -1,0 +1,149 @@
+"""A campaign from its beginning to its end: strike under load, let it settle, stop, and judge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos.faults import carry_out
+from tests.chaos.journal import Journal
+from tests.chaos.schedule import Cast, Fault, plan
+from tests.chaos.stage import POLL, Stage
+
+SETTLE_DEADLINE: Final = 300.0
+"""Seconds after the last fault within which every accepted task must have its status. On an idle
+machine it takes five; on one with forty processes waiting for two processors, minutes."""
+
+FAULTS_AT_A_TIME: Final = 16
+
+
+@dataclass
+class Progress:
+    """How far a campaign is. `elapsed` and `seconds` are of the load, in seconds."""
+
+    phase: str = "starting"
+    elapsed: float = 0.0
+    seconds: float = 0.0
+    planned: int = 0
+    carried_out: int = 0
+    skipped: int = 0
+
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass
+class Campaign:
+    """One campaign, in a run directory of its own; `rate` is in tasks a second.
+
+    `tell` is called with the progress all the time.
+    """
+
+    run: Path
+    seed: int
+    minutes: float
+    rate: float
+    tell: Tell
+    cast: Cast = field(default_factory=Cast)
+
+    def carry_out(self) -> None:
+        """Run everything. The directory is ready to be judged afterwards."""
+        self._open_directory()
+        schedule = plan(self.seed, self.minutes, self.cast)
+        self._write(
+            "schedule.json",
+            {"seed": self.seed, "faults": [fault.to_dict() for fault in schedule]},
+        )
+        progress = Progress(seconds=self.minutes * 60, planned=len(schedule))
+        self.tell(progress)
+        with Stage(self.run, self.cast) as stage:
+            settings = self._settings(stage)
+            settings["began"] = began = time.time()
+            self._write("settings.json", settings)
+            load_ends = began + self.minutes * 60
+            stage.start_clients(self.rate, load_ends, self.seed)
+            self._strike(stage, schedule, progress, load_ends)
+            settings["load_ended"] = time.time()
+            progress.phase = "settling"
+            settings["unsettled"] = self._settle(stage, progress)
+            settings["settled"] = time.time()
+            progress.phase = "stopping"
+            self.tell(progress)
+        settings["stopped"] = time.time()
+        self._write("settings.json", settings)
+
+    def _strike(
+        self, stage: Stage, schedule: list[Fault], progress: Progress, load_ends: float
+    ) -> None:
+        """Carry out each fault at its time, and attend to the stage until the load ends."""
+        progress.phase = "striking"
+        journal = Journal(self.run / "faults.jsonl")
+        began = time.monotonic()
+        waiting = list(reversed(schedule))
+        under_way: list[Future[bool]] = []
+        with ThreadPoolExecutor(FAULTS_AT_A_TIME, "fault") as pool:
+            try:
+                while time.time() < load_ends or under_way:
+                    stage.attend()
+                    progress.elapsed = time.monotonic() - began
+                    while waiting and progress.elapsed >= waiting[-1].at:
+                        under_way.append(pool.submit(carry_out, stage, waiting.pop(), journal))
+                    for fault in [fault for fault in under_way if fault.done()]:
+                        under_way.remove(fault)
+                        carried_out = fault.result()
+                        progress.carried_out += carried_out
+                        progress.skipped += not carried_out
+                    self.tell(progress)
+                    time.sleep(POLL)
+            finally:
+                stage.over.set()  # nobody waits for faults any more
+
+    def _settle(self, stage: Stage, progress: Progress) -> dict[str, int] | None:
+        """Wait until all is done that was accepted; None, or what was left at the deadline."""
+        for actor in stage.actors:
+            actor.heal()
+        left: dict[str, int] = {}
+
+        def settled() -> bool:
+            self.tell(progress)
+            left["clients"] = sum(not client.done for client in stage.clients)
+            if left["clients"]:
+                return False
+            status = stage.look()
+            if status is None:
+                return False
+            left["pending"], left["assigned"] = status.pending, sum(status.assigned.values())
+            return not any(left.values())
+
+        try:
+            stage.until(settled, SETTLE_DEADLINE, "every accepted task has its status")
+        except TimeoutError:
+            return left
+        return None
+
+    def _settings(self, stage: Stage) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "minutes": self.minutes,
+            "rate": self.rate,
+            "session_timeout": self.cast.session_timeout,
+            "tick": stage.tick,
+            "masters": self.cast.masters,
+            "workers": self.cast.workers,
+            "clients": self.cast.clients,
+        }
+
+    def _open_directory(self) -> None:
+        """Make the run's directory anew; whatever an earlier run left in it is removed."""
+        if (self.run / "schedule.json").exists():
+            shutil.rmtree(self.run)
+        self.run.mkdir(parents=True, exist_ok=True)
+
+    def _write(self, name: str, content: Any) -> None:
+        (self.run / name).write_text(json.dumps(content, indent=1) + "\n")

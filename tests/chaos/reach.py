@@ -1,0 +1,50 @@
+"""Which faults can have touched whom, and when: the ground for calling something explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from tests.chaos.journals import Fault, Settings
+
+
+class Reach:
+    """The faults that were carried out, to be asked about."""
+
+    def __init__(self, faults: Sequence[Fault], settings: Settings) -> None:
+        self.faults = sorted(
+            (fault for fault in faults if not fault.skipped), key=lambda fault: fault.began
+        )
+        self._after = settings.reach
+
+    def touching(self, process: str, since: float, until: float) -> Fault | None:
+        """The last fault that struck this process, or ZooKeeper, and had effect in this time."""
+        found = None
+        for fault in self._during(since, until):
+            if _strikes(fault, process):
+                found = fault
+        return found
+
+    def alone(self, fault: Fault, until: float, harmless: tuple[str, ...]) -> bool:
+        """Whether no other fault had effect from this one's beginning until then.
+
+        Those of the roles that are `harmless` do not count.
+        """
+        return all(
+            other is fault or other.target.startswith(harmless)
+            for other in self._during(fault.began, until)
+        )
+
+    def _during(self, since: float, until: float) -> Iterator[Fault]:
+        for fault in self.faults:
+            if fault.began > until:
+                return
+            if fault.ended + self._after >= since:
+                yield fault
+
+
+def _strikes(fault: Fault, process: str) -> bool:
+    """Whether a fault is one of this process: its target, one of its victims, or under all."""
+    if fault.target == process or fault.target.startswith(("zookeeper", "ensemble")):
+        return True
+    return json.dumps(process) in json.dumps(dict(fault.detail))

@@ -1,0 +1,155 @@
+"""The judge against the product broken on purpose: it names the very promise, and no other product.
+
+Each scenario is played twice in the same way, by real processes on a real ZooKeeper: with one role
+broken, where the judge must find the breach, and with the product as it is, where it finds nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masterworker.dev.server import ZooKeeperServer
+from masterworker.words import paths
+from tests.chaos.journals import Execution
+from tests.chaos.saboteur import BETWEEN
+from tests.chaos.trial import Trial
+from tests.chaos.verdict import Promise
+from tests.faults.proxy import Proxy
+from tests.faults.wire import Op
+from tests.integration.roles import PATIENT
+from tests.waiting import eventually
+
+twice = pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken"])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server of these tests has its logs."""
+    return tmp_path_factory.mktemp("zookeeper")
+
+
+@pytest.fixture(scope="module")
+def server(files: Path) -> Iterator[ZooKeeperServer]:
+    """A server of our own: its logs are read."""
+    with ZooKeeperServer(files) as running:
+        yield running
+
+
+@pytest.fixture
+def trial(hosts: str, tmp_path: Path, files: Path) -> Iterator[Trial]:
+    """A trial with nobody there yet."""
+    with Trial(hosts, tmp_path, files) as running:
+        yield running
+
+
+def judged(trial: Trial, broken: bool, *promises: Promise) -> None:
+    """All of these promises were broken, if something was broken; else nothing was found."""
+    findings = trial.verdict().findings
+    if broken:
+        assert set(promises) <= set(findings.counts), findings.kept
+    else:
+        assert findings.kept == []
+
+
+@twice
+def test_master_without_a_fence(trial: Trial, broken: bool) -> None:
+    """A primary pauses before it writes, loses its office, and writes when it wakes."""
+    trial.ready(trial.chaos_worker(1))
+    trial.variant = "unfenced" if broken else "sound"
+    sleeper = trial.master(timeout=PATIENT, failpoint="master.before-moves:stop")
+    trial.in_office(sleeper)
+    trial.submit(3)
+    trial.stopped(sleeper)
+    trial.remove(paths.MASTER)
+    heir = trial.master(timeout=PATIENT, failpoint="master.in-office:stop")
+    trial.stopped(heir)
+    sleeper.resume()
+    trial.says(sleeper, "out of office")
+    heir.resume()
+    trial.settle()
+    judged(trial, broken, Promise.STALE_EPOCH)
+
+
+@twice
+def test_master_whose_moves_are_torn(trial: Trial, broken: bool) -> None:
+    """A primary dies over its moves; torn in two, they leave tasks behind that are nowhere."""
+    trial.ready(trial.chaos_worker(1))
+    trial.submit(3)
+    trial.variant = "torn-moves" if broken else "sound"
+    first = trial.master(failpoint=BETWEEN if broken else "master.after-moves")
+    trial.died(first, "master-1")
+    trial.remove(paths.MASTER)
+    trial.in_office(trial.master())
+    trial.settle()
+    judged(trial, broken, Promise.CONSERVATION, Promise.LOST)
+
+
+@twice
+def test_worker_that_records_before_it_lets_go(trial: Trial, broken: bool) -> None:
+    """A worker dies over its commit; in two parts, the task has a status and runs again."""
+    trial.in_office(trial.master())
+    trial.variant = "status-first" if broken else "sound"
+    first = trial.chaos_worker(1, failpoint=BETWEEN if broken else "worker.after-commit")
+    registered = trial.ready(first)
+    trial.submit(1)
+    trial.died(first, "worker-1")
+    trial.remove(paths.worker(registered))
+    trial.variant = "sound"
+    trial.ready(trial.chaos_worker(2))
+    trial.settle()
+    judged(trial, broken, Promise.NO_ASSIGNMENT, Promise.CONSERVATION)
+
+
+@twice
+def test_client_that_repeats_blindly(trial: Trial, proxy: Proxy, chroot: str, broken: bool) -> None:
+    """The reply to a submission is lost; by the time it is back, its tasks are done."""
+    trial.in_office(trial.master())
+    trial.ready(trial.chaos_worker(1))
+    trial.variant = "blind-repeat" if broken else "sound"
+    client = trial.waiting_client(proxy.hosts(chroot), PATIENT)
+    eventually(lambda: proxy.counts[Op.MULTI], deadline=20.0, what="the client is connected")
+    proxy.refuse()
+    rule = proxy.drop_reply(Op.MULTI, containing=b"/tasks/")
+    began = time.time()
+    trial.go()
+    proxy.wait_for(rule)
+    trial.settle()
+    proxy.accept()
+    trial.struck("drop-reply", "client-1", began, client)
+    assert client.wait(20.0) == 0
+    trial.settle()
+    judged(trial, broken, Promise.ACCEPTED_TWICE)
+
+
+@twice
+def test_worker_that_heeds_no_lease(trial: Trial, broken: bool) -> None:
+    """A worker is paused past its session; nobody stops its attempt, which runs on beside the next.
+
+    Only the sound one is waited for to the end: the other's task is long enough to be seen twice.
+    """
+    trial.in_office(trial.master())
+    trial.variant = "no-lease" if broken else "sound"
+    workers = {f"worker-{number}": trial.chaos_worker(number) for number in (1, 2)}
+    for worker in workers.values():
+        trial.ready(worker)
+    trial.submit(1, executor="chaos", seconds=20.0 if broken else 3.0)
+    [attempt] = eventually(trial.executions_so_far, what="it runs")
+    victim = workers[attempt.process]
+    began = time.time()
+    victim.pause()
+    eventually(lambda: len(trial.executions_so_far()) == 2, what="it runs on the other worker")
+    if broken:
+        eventually(lambda: _at_once(*trial.executions_so_far()), what="it runs on both")
+    victim.resume()
+    trial.struck("stop", attempt.process, began, victim)
+    if not broken:
+        trial.settle()
+    judged(trial, broken, Promise.OVERLAP)
+
+
+def _at_once(one: Execution, other: Execution) -> bool:
+    return max(one.start, other.start) < min(one.seen, other.seen)

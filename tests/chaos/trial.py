@@ -1,0 +1,138 @@
+"""A trial: a short run of a few processes, directed by a test, in a run directory of its own.
+
+What it leaves behind is what a campaign leaves behind, so the same judge judges it. Every process
+is started through the saboteur, broken as `variant` says at that moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from masterworker import TaskFuture
+from masterworker.dev.processes import Process
+from masterworker.zookeeper.operations import Delete
+from tests.chaos import executors_plugin, journals, judge
+from tests.chaos.journal import Journal
+from tests.chaos.journals import Execution, Fault, Settings
+from tests.chaos.saboteur import GO
+from tests.chaos.verdict import Verdict
+from tests.integration.roles import TICK, TIMEOUT, Cluster
+from tests.unit.throwaway_plugin import install
+from tests.waiting import eventually
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+class Trial(Cluster):
+    """Real processes below one chroot of a real server whose files lie in `server`."""
+
+    def __init__(self, hosts: str, run: Path, server: Path) -> None:
+        super().__init__(hosts, run)
+        self.run = run
+        self.variant = "sound"
+        for folder in ("clients", "executions", "zookeeper"):
+            (run / folder).mkdir()
+        (run / "zookeeper" / "1").symlink_to(server)
+        source = Path(executors_plugin.__file__).read_text()
+        install(run, "chaos_executors", source, distribution="chaos", version="1.0")
+        self._path = {"PYTHONPATH": f"{self.site}:{ROOT}"}
+        self._faults = Journal(run / "faults.jsonl")
+        self._told = Journal(run / "clients" / f"client-0-{os.getpid()}.jsonl")
+        self._tokens: dict[TaskFuture, str] = {}
+
+    # --- processes ---------------------------------------------------------------------------
+
+    def chaos_worker(
+        self, number: int, *, timeout: float = TIMEOUT, failpoint: str = ""
+    ) -> Process:
+        """A worker for the executors of the campaign, under its name there."""
+        name = f"worker-{number}"
+        both = ("chaos", "chaos-inline")
+        return self.worker(*both, name=name, timeout=timeout, failpoint=failpoint)
+
+    def waiting_client(self, hosts: str, timeout: float) -> Process:
+        """A client process that connects, and submits when it is told to go."""
+        return self._run("client-1", "client", [hosts, str(self.run / "clients"), str(timeout)])
+
+    def go(self) -> None:
+        """Have the waiting client submit."""
+        (self.run / "clients" / GO).touch()
+
+    def _start(
+        self, role: str, options: Sequence[str], hosts: str, timeout: float, failpoint: str
+    ) -> Process:
+        name = f"{role}-{len(self._processes)}"
+        where = [f"--hosts={hosts or self.hosts}", f"--session-timeout={timeout}"]
+        return self._run(name, role, [*where, *options], failpoint)
+
+    def _run(self, name: str, role: str, arguments: Sequence[str], failpoint: str = "") -> Process:
+        process = Process(
+            name,
+            [sys.executable, "-m", "tests.chaos.saboteur", self.variant, role, *arguments],
+            {**self._path, "MWCTL_FAILPOINT": failpoint},
+            log=self._folder / f"{name}.log",
+        )
+        self._processes.append(process)
+        process.start()
+        return process
+
+    # --- what is done ------------------------------------------------------------------------
+
+    def submit(self, count: int, *, executor: str = "chaos-inline", seconds: float = 0.0) -> None:
+        """Submit tasks that take so long, and return when they are accepted."""
+        tokens = [f"token-{len(self._tokens) + number}" for number in range(count)]
+        for token in tokens:
+            line = {"at": time.time(), "event": "submitting", "token": token}
+            self._told.write(line | {"executor": executor})
+        payloads = [json.dumps({"token": token, "seconds": seconds}).encode() for token in tokens]
+        futures = self.client.submit_many(payloads, executor=executor)
+        self._tokens.update(zip(futures, tokens, strict=True))
+        self.client.flush(10.0)
+
+    def struck(self, kind: str, target: str, began: float, process: Process) -> None:
+        """Note a fault that is over now."""
+        fault = Fault(0, kind, target, began, time.time(), process.pid)
+        self._faults.write(asdict(fault))
+
+    def died(self, process: Process, target: str) -> None:
+        """Wait until a process has killed itself at its failpoint, and note that."""
+        began = time.time()
+        process.wait(10.0)
+        self.struck("kill", target, began, process)
+
+    def remove(self, path: str) -> None:
+        """End a session's hold on the tree by hand, rather than wait for the session's end."""
+        assert self.session.commit([Delete(path)]).wait() is None, path
+
+    # --- what is so --------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Wait until no task is pending or assigned."""
+        eventually(self._settled, what="no task is pending or assigned")
+
+    def executions_so_far(self) -> list[Execution]:
+        """What the workers have begun so far."""
+        return journals.executions(self.run)
+
+    def verdict(self) -> Verdict:
+        """The judgement of all that was done so far."""
+        for future, token in self._tokens.items():
+            if future.done():
+                line = {"at": time.time(), "event": "result", "token": token}
+                told = {"task": future.task_id, "outcome": "succeeded", "reason": None}
+                self._told.write(line | told | {"value": future.result().decode()})
+        chroot = f"/{self.hosts.partition('/')[2]}"
+        settings = Settings(chroot=chroot, session_timeout=TIMEOUT, tick=TICK)
+        (self.run / "settings.json").write_text(json.dumps(asdict(settings)))
+        return judge.judge_run(self.run)
+
+    def _settled(self) -> bool:
+        status = self.status()
+        return not status.pending and not sum(status.assigned.values())

@@ -1,0 +1,85 @@
+"""Clocks that jump: what is decided rests on the monotonic clock, whatever the wall clock shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masterworker import TaskFailed
+from tests.integration.ledger_plugin import LIMIT
+from tests.integration.roles import NOISE, RECOVERY, Cluster
+
+MINUTE = 60.0  # seconds
+JUMP = 400 * 24 * 60 * MINUTE
+"""Seconds; further than any time to live, limit or timeout reaches."""
+
+SITECUSTOMIZE = """\
+\"\"\"Every process with this folder on its path reads a wall clock that can be set.\"\"\"
+import time
+from pathlib import Path
+
+_true = time.time
+_ahead = Path(__file__).with_name("seconds-ahead")
+time.time = lambda: _true() + float(_ahead.read_text())
+"""
+
+
+class Clock:
+    """The wall clock of every role that the cluster starts from now on."""
+
+    def __init__(self, site: Path) -> None:
+        self._file = site / "seconds-ahead"
+        self.jump(0.0)
+        (site / "sitecustomize.py").write_text(SITECUSTOMIZE)
+
+    def jump(self, seconds: float) -> None:
+        """Let it be that far ahead of the true time."""
+        written = self._file.with_suffix(".new")
+        written.write_text(str(seconds))
+        written.replace(self._file)
+
+
+@pytest.fixture
+def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of nobody yet."""
+    with Cluster(hosts, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def clock(cluster: Cluster) -> Clock:
+    """A clock of the cluster's own."""
+    return Clock(cluster.site)
+
+
+def test_clock_jumps(cluster: Cluster, clock: Clock) -> None:
+    """Scenario 36: far ahead, then far back: recovery and time limits keep their time."""
+    master = cluster.master()
+    assert cluster.in_office(master) == 1
+    victim = cluster.worker("wait", "limited")
+    first = cluster.ready(victim)
+    running = cluster.client.submit(b"go", executor="wait")
+    cluster.started(running.task_id, first)
+    clock.jump(JUMP)
+    with pytest.raises(TaskFailed) as failed:
+        cluster.client.submit(b"never", executor="limited").result(timeout=20.0)
+    (attempt,) = failed.value.attempts
+    assert attempt.reason == "timed_out"
+    assert attempt.started is not None
+    assert abs(attempt.started - time.time() - JUMP) < MINUTE, "the jump was not seen at all"
+    (limited,) = cluster.executions(failed.value.task_id)
+    assert LIMIT - 0.5 < limited.seen - limited.start < LIMIT + NOISE
+    clock.jump(-JUMP)
+    heir = cluster.ready(cluster.worker("wait"))
+    died = time.monotonic()
+    victim.kill()
+    second = cluster.started(running.task_id, heir)
+    assert second.start - died < RECOVERY
+    cluster.release("go")
+    assert running.result(timeout=10.0) == heir.encode()
+    assert cluster.in_office(master) == 1
+    assert [run.worker for run in cluster.executions(running.task_id)] == [first, heir]
+    cluster.judge(accepted=2)

@@ -1,0 +1,60 @@
+"""An error code that kazoo does not know: its thread dies of it, and says so to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masterworker import Client
+from tests.faults.proxy import Proxy
+from tests.faults.wire import Op
+from tests.integration.roles import RECOVERY, TIMEOUT, Cluster
+
+UNKNOWN = -4242
+
+
+@pytest.fixture
+def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of nobody yet."""
+    with Cluster(hosts, tmp_path) as running:
+        yield running
+
+
+@pytest.mark.parametrize("role", ["master", "worker"])
+def test_role_whose_kazoo_thread_dies(
+    cluster: Cluster, proxy: Proxy, chroot: str, role: str
+) -> None:
+    """Scenario 34: it notices within its session's timeout, starts anew, and all work is done."""
+    through, around = proxy.hosts(chroot), ""
+    master = cluster.master(hosts=through if role == "master" else around)
+    worker = cluster.worker("brief", hosts=through if role == "worker" else around)
+    cluster.in_office(master)
+    first = cluster.ready(worker)
+    about = f"{chroot}/{'tasks' if role == 'master' else 'status'}/".encode()
+    rule = proxy.reply_error(Op.MULTI, error=UNKNOWN, containing=about)
+    futures = cluster.client.submit_many([b""] * 8, executor="brief")
+    proxy.wait_for(rule)
+    for future in futures:
+        future.result(timeout=TIMEOUT + RECOVERY)
+    if role == "master":
+        assert cluster.in_office(master) == 2
+    else:
+        assert cluster.ready(worker) != first
+    cluster.judge(accepted=8)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_client_whose_kazoo_thread_dies(cluster: Cluster, proxy: Proxy, chroot: str) -> None:
+    """Scenario 34: it submits again what was not accepted, in a new session, and only that."""
+    cluster.in_office(cluster.master())
+    cluster.ready(cluster.worker("brief"))
+    rule = proxy.reply_error(Op.MULTI, error=UNKNOWN, containing=f"{chroot}/tasks/".encode())
+    with Client(proxy.hosts(chroot), session_timeout=TIMEOUT) as client:
+        futures = client.submit_many([b""] * 8, executor="brief")
+        proxy.wait_for(rule)
+        for future in futures:
+            future.result(timeout=TIMEOUT + RECOVERY)
+    assert len(cluster.executions()) == 8
+    cluster.judge(accepted=8)

@@ -1,0 +1,51 @@
+"""A worker that was silent, step by step: moments too short to be hit with real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from masterworker.execution.attempts import Job
+from tests.model.cluster import Cluster, Hands
+from tests.model.world import Process
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.end()
+
+
+def at_work(cluster: Cluster) -> tuple[Process, Hands]:
+    """A worker that runs one task."""
+    cluster.add_master()
+    worker = cluster.add_worker(1)
+    cluster.submit(cluster.add_client(), 1, attempts=1)
+    hands = cluster.hands(worker)
+    while not hands.jobs:
+        assert cluster.round()
+    return worker, hands
+
+
+def test_a_silence_that_only_the_worker_noticed_ends(cluster: Cluster) -> None:
+    """A heartbeat answered before the heart looked up: the attempts go on all the same."""
+    worker, hands = at_work(cluster)
+    main, heart = worker.actors
+    (session,) = worker.sessions
+    cluster.world.advance(session.timeout * 0.9)
+    session.wake.set()
+    main.resume()
+    assert not hands.jobs, "the worker has fallen silent"
+
+    def beat() -> None:
+        session.confirmed = cluster.world.now()
+
+    session.beat = beat  # type: ignore[method-assign]
+    heart.resume()
+    cluster.world.advance(session.timeout / 4)
+    assert main.is_ready, "nobody would ever wake it"
+    main.resume()
+    job: Job = next(iter(hands.jobs.values()))
+    assert job.context.attempt == 1
