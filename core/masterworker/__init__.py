@@ -14,7 +14,9 @@ from .words.errors import (
     BadName,
     ClientClosed,
     MasterworkerError,
+    NotAuthorized,
     NotFound,
+    NotTrusted,
     PayloadTooLarge,
     Refused,
     TaskCancelled,
@@ -22,6 +24,7 @@ from .words.errors import (
     Unavailable,
 )
 from .words.executor import Register, TaskContext, hookimpl
+from .words.login import Credentials, Login, Tls
 from .words.model import Attempt
 
 if TYPE_CHECKING:
@@ -36,8 +39,12 @@ __all__ = [
     "BadName",
     "Client",
     "ClientClosed",
+    "Credentials",
+    "Login",
     "MasterworkerError",
+    "NotAuthorized",
     "NotFound",
+    "NotTrusted",
     "PayloadTooLarge",
     "Refused",
     "Register",
@@ -45,6 +52,7 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskFuture",
+    "Tls",
     "Unavailable",
     "__version__",
     "hookimpl",

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from masterworker.cli import logs
+from masterworker.cli.login import login_options
 from masterworker.decisions.audit import Reading, report
 from masterworker.words import errors
 from masterworker.zookeeper.inspection import ClusterStatus, TaskView
@@ -22,6 +23,9 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.
 
 SHARED = {"--log-level", "--log-format", "--debug"}
 """The options of every command, described once."""
+
+LOGIN = {max(one.opts, key=len) for one in click.command()(login_options(print)).params}
+"""The options of every command that goes to ZooKeeper, described once."""
 
 ROW = re.compile(r"^\| (`-[^|]*) \| ([^|]*) \|", re.MULTILINE)
 """A row of a table of options: the option, its default."""
@@ -49,7 +53,7 @@ def test_every_command_has_a_section_and_no_other() -> None:
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_option_is_described_and_no_other(path: str) -> None:
     """The table of a command has its options, all of them and none that does not exist."""
-    assert set(rows(path)) == set(long_options(COMMANDS[path])) - SHARED
+    assert set(rows(path)) == set(long_options(COMMANDS[path])) - SHARED - LOGIN
 
 
 @pytest.mark.parametrize("path", COMMANDS)
@@ -67,9 +71,11 @@ def test_defaults_are_as_described(path: str) -> None:
 
 def test_shared_options_are_described() -> None:
     """The options of logging stand where it says that every command has them."""
-    assert set(rows("What all commands share")) == SHARED
+    assert set(rows("What all commands share")) == SHARED | LOGIN
     for command in COMMANDS.values():
-        assert set(long_options(command)) >= SHARED
+        names = set(long_options(command))
+        assert names >= SHARED
+        assert ("--hosts" in names) == (names >= LOGIN)
     for level in logs.LEVELS:
         assert f"`{level}`" in SECTIONS["What all commands share"]
 

@@ -12,6 +12,7 @@ from masterworker.decisions.life import TRANSITIONS
 from masterworker.roles import courier, heart
 from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
+from masterworker.words.access import Identities
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
 from tests.docs import pages
 
@@ -23,13 +24,18 @@ TEXT = " ".join(PAGE.split())
 HISTORY = (Attempt("worker", Reason.LOST),)
 
 FULL = {
-    "task": records.encode_task(Task("t", "echo", 1.0, 2, {"a": "b"}, HISTORY, True, "key"), b""),
+    "task": records.encode_task(
+        Task("t", "echo", 1.0, 2, {"a": "b"}, HISTORY, True, "key", "x509:CN=alice"), b""
+    ),
     "status": records.encode_status(
         Status(State.FAILED, "echo", "worker", 1.0, 2.0, 3.0, Reason.FAILED, HISTORY, "key")
     ),
-    "worker": records.encode_worker(Worker({"echo": True}, 1, 1, keys=("key",))),
+    "worker": records.encode_worker(
+        Worker({"echo": True}, 1, 1, keys=("key",), owner="x509:CN=worker")
+    ),
     "master": records.encode_master(Master("master", "host", 1)),
     "ledger": records.encode_ledger(Ledger()),
+    "access": records.encode_access(Identities()),
 }
 """A record of each kind with every field set."""
 
@@ -60,7 +66,7 @@ def test_tree_is_complete() -> None:
     tops = {
         "/" + path.split("/")[1] for path, _, _ in pages.rows(PAGE, "| Path | Kind | What it is |")
     }
-    assert tops == {paths.MASTER, *paths.FOLDERS}
+    assert tops == {paths.ACCESS, paths.MASTER, *paths.FOLDERS}
 
 
 def test_transitions_are_those_of_the_code() -> None:

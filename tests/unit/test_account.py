@@ -40,6 +40,7 @@ class Tree:
 
     znodes: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
+    me: tuple[str, ...] = ()
     network: deque[Request] = field(default_factory=deque)
     held: bool = False
     lagging: int = 0

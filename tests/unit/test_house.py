@@ -122,7 +122,7 @@ def test_the_walk_sees_the_house() -> None:
     assert {part(module) for module in modules()} >= {*FLOORS, ""}
     seen = {(one.module, one.imported) for one in imports()}
     assert ("masterworker.decisions.plan", "masterworker.decisions.life") in seen
-    assert ("masterworker.zookeeper.session", "kazoo.client") in seen
+    assert ("masterworker.zookeeper.connection", "kazoo.client") in seen
     assert ("masterworker", "masterworker.roles.client") in seen
     lazy = {one.imported for one in imports() if one.module == US and not one.at_once}
     assert "masterworker.roles.client" in lazy

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kazoo.protocol import serialization as kazoo
-from kazoo.security import OPEN_ACL_UNSAFE
+from kazoo.security import ACL, OPEN_ACL_UNSAFE, Id
 
 from masterworker.words import paths
 from masterworker.zookeeper.operations import (
-    OPEN_ACL,
     Check,
     Code,
     Create,
@@ -23,7 +22,9 @@ from masterworker.zookeeper.operations import (
     Refusal,
     Set,
     Unreadable,
+    WhoAmI,
     Znode,
+    pack_acl,
     size,
 )
 from tests.unit import strategies
@@ -80,7 +81,7 @@ def test_a_multi_is_written_as_kazoo_writes_it(several: list[Operation], chroot:
 
 def test_a_multi_on_the_wire() -> None:
     """The bytes themselves, spelled out once."""
-    request = Multi([Check("/epoch", 3), Create("/a", b"x")], "/c", OPEN_ACL)
+    request = Multi([Check("/epoch", 3), Create("/a", b"x")], "/c")
     assert request.type == kazoo.Transaction.type == 14
     assert request.serialize() == b"".join(
         [
@@ -96,8 +97,27 @@ def test_a_multi_on_the_wire() -> None:
 
 
 def test_another_access_list_is_passed_on() -> None:
-    """What stands for the access list goes onto the wire as it is."""
-    assert b"<acl>" in Multi([Create("/a")], "", b"<acl>").serialize()
+    """Where there are access lists, each znode created gets its own, packed as kazoo packs it."""
+    entries = {"x509:CN=a,O=b": 31, "digest:bob:aGFzaA==": 9}
+    creates = [Create("/a", owners=("bob",)), Create("/b")]
+    asked: list[Create] = []
+
+    def acl_of(create: Create) -> bytes:
+        asked.append(create)
+        return pack_acl(entries)
+
+    acls = [ACL(31, Id("x509", "CN=a,O=b")), ACL(9, Id("digest", "bob:aGFzaA=="))]
+    theirs = kazoo.Transaction([kazoo.Create(one.path, b"", acls, 0) for one in creates])
+    assert Multi(creates, "", acl_of).serialize() == bytes(theirs.serialize())
+    assert asked == creates
+
+
+def test_who_am_i_on_the_wire() -> None:
+    """The request is empty; of the answer everything counts but the address."""
+    reply = bytes.fromhex("00000002 00000004") + b"x509\0\0\0\x04CN=a"
+    reply += b"\0\0\0\x02ip\0\0\0\x09127.0.0.1"
+    assert (WhoAmI.type, WhoAmI().serialize()) == (107, b"")
+    assert WhoAmI().deserialize(b"head" + reply, 4) == [("x509", "CN=a")]
 
 
 @given(st.lists(operations, min_size=1, max_size=20))

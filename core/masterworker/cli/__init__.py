@@ -35,6 +35,7 @@ INTERRUPTED: Final = 130
         "tasks": Lazy("tasks", "Look at tasks."),
         "status": Lazy("looking", "Show masters, workers and how many tasks there are."),
         "audit": Lazy("looking", "Check that no task was lost or recorded twice."),
+        "acl": Lazy("acl", "Say who may do what in ZooKeeper, and see whether it is so."),
         "keys": Lazy("keys", "Make keys for the encryption of payloads."),
         "plugins": Lazy("plugins", "Look at the installed plugins."),
     },

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from ..words.login import Login
 from ..zookeeper.auditor import Auditor
 from ..zookeeper.inspection import Inspection
 from .command import Command, hosts_option
+from .login import login_options
 from .logs import escape
 from .output import format_option, table, write_document
 from .reading import reading
@@ -19,13 +21,14 @@ from .reading import reading
     examples=["mwctl status", "mwctl status -o json --hosts zk1:2181/production"],
 )
 @hosts_option
+@login_options
 @format_option
-def status(hosts: str, form: str) -> None:
+def status(hosts: str, login: Login, form: str) -> None:
     """Show masters, workers and how many tasks there are.
 
     Finished tasks are counted until their status is taken or has expired.
     """
-    with reading(hosts) as session:
+    with reading(hosts, login) as session:
         document = Inspection(session).status().to_dict()
     if form == "table":
         _show_status(document)
@@ -58,9 +61,10 @@ def _section(title: str, rows: list[dict[str, Any]], columns: list[str]) -> list
     examples=["mwctl audit", "mwctl audit -o json | jq .findings"],
 )
 @hosts_option
+@login_options
 @format_option
 @click.pass_context
-def audit(ctx: click.Context, hosts: str, form: str) -> None:
+def audit(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
     """Check that no task was lost or recorded twice.
 
     It balances the books: every task that was accepted must be pending, assigned or finished, and
@@ -68,7 +72,7 @@ def audit(ctx: click.Context, hosts: str, form: str) -> None:
     belong where it is. Exits with 0 if all is well; if not, with 1, and says what it found. The
     cluster may be at work meanwhile: it only reads, and reports nothing that merely moved.
     """
-    with reading(hosts) as session:
+    with reading(hosts, login) as session:
         report = Auditor(session).report()
     if form == "table":
         _show_audit(report.to_dict())

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..words.errors import ConnectionLost, SessionLost, Unavailable
+from ..words.login import Login
 from ..zookeeper.session import Session
 
 
 @contextmanager
-def reading(hosts: str) -> Iterator[Session]:
+def reading(hosts: str, login: Login) -> Iterator[Session]:
     """A session that is started. Raises Unavailable, also if it breaks while it is used."""
-    session = Session(hosts)
+    session = Session(hosts, login=login)
     session.start()
     try:
         yield session

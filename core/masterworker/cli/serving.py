@@ -20,7 +20,9 @@ from ..roles.master import Master, MasterSettings
 from ..roles.worker import Worker, WorkerSettings
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
+from ..words.login import Login
 from .command import Command, Seconds, hosts_option, key_file_option, session_timeout_option
+from .login import login_options
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Signals:
     ],
 )
 @hosts_option
+@login_options
 @session_timeout_option
 @click.option(
     "--status-ttl",
@@ -85,7 +88,9 @@ class Signals:
     show_default=True,
     help="How long the balanced books of a client that may be gone are kept at least.",
 )
-def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: float) -> None:
+def master(
+    hosts: str, login: Login, session_timeout: float, status_ttl: float, folder_ttl: float
+) -> None:
     """Run a master.
 
     Of all the masters of a cluster one is primary: it assigns the tasks to workers and recovers
@@ -93,7 +98,10 @@ def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: fl
     SIGINT end it at once; the tasks are safe in ZooKeeper.
     """
     settings = MasterSettings(
-        session_timeout=session_timeout, status_ttl=status_ttl, folder_ttl=folder_ttl
+        session_timeout=session_timeout,
+        login=login,
+        status_ttl=status_ttl,
+        folder_ttl=folder_ttl,
     )
     prctl.hide()
     role = Master(hosts, settings)
@@ -112,6 +120,7 @@ def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: fl
     ],
 )
 @hosts_option
+@login_options
 @session_timeout_option
 @click.option(
     "--executor",
@@ -179,6 +188,7 @@ def master(hosts: str, session_timeout: float, status_ttl: float, folder_ttl: fl
 def worker(
     ctx: click.Context,
     hosts: str,
+    login: Login,
     session_timeout: float,
     executor: tuple[str, ...],
     slots: int | None,
@@ -202,6 +212,7 @@ def worker(
         name=name,
         slots=slots,
         session_timeout=session_timeout,
+        login=login,
         grace=grace,
         configs=load_configuration(config) if config else {},
         file=config,

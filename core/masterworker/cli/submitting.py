@@ -17,8 +17,10 @@ from ..roles.keyfile import load_keys
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.errors import MasterworkerError, PayloadTooLarge, TaskCancelled, TaskFailed
+from ..words.login import Login
 from ..zookeeper.inspection import Inspection
 from .command import Command, Seconds, hosts_option, key_file_option
+from .login import login_options
 from .output import OutputPath, format_option, warn, write_rows
 from .reading import reading
 from .waiting import Wait
@@ -49,6 +51,7 @@ def _read_options(
     ],
 )
 @hosts_option
+@login_options
 @click.option(
     "--payload",
     "files",
@@ -99,6 +102,7 @@ def submit(
     ctx: click.Context,
     /,
     hosts: str,
+    login: Login,
     files: tuple[Path, ...],
     executor: str,
     options: Mapping[str, str],
@@ -125,10 +129,10 @@ def submit(
     if output and len(files) > 1:
         _make_folder(ctx, output)
     key_id = load_keys(key_file).ids[0] if key_file else ""
-    look_for_workers = partial(_warn_if_nobody_offers, executor, key_id, hosts)
+    look_for_workers = partial(_warn_if_nobody_offers, executor, key_id, hosts, login)
     code = 0
     # What is not written here stays there.
-    with Client(hosts, acknowledge=True, key_file=key_file) as client:
+    with Client(hosts, login=login, acknowledge=True, key_file=key_file) as client:
         futures = client.submit_many(
             payloads, executor=executor, attempts=attempts, options=options
         )
@@ -195,11 +199,11 @@ def _refusal(future: TaskFuture) -> bool:
     return not isinstance(future.exception(), TaskFailed | TaskCancelled | None)
 
 
-def _warn_if_nobody_offers(executor: str, key_id: str, hosts: str) -> None:
+def _warn_if_nobody_offers(executor: str, key_id: str, hosts: str, login: Login) -> None:
     """A task for an executor that no worker offers is accepted, and waits: say so."""
     key = f" with key {key_id!r}" if key_id else ""
     try:
-        with reading(hosts) as session:
+        with reading(hosts, login) as session:
             offered = Inspection(session).offered(key_id)
     except MasterworkerError as error:
         log.info("cannot find out who offers %s: %s", executor, error)

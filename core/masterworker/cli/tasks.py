@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from ..roles.keyfile import load_keys
+from ..words.login import Login
 from ..words.model import FINISHED, State
 from ..zookeeper.inspection import Inspection, TaskRow, TaskView
 from .command import Group, hosts_option, key_file_option
+from .login import login_options
 from .logs import escape
 from .output import (
     OutputPath,
@@ -55,6 +57,7 @@ def tasks() -> None:
     ],
 )
 @hosts_option
+@login_options
 @click.option(
     "--state", type=click.Choice([str(state) for state in STATES]), help="Only these tasks."
 )
@@ -67,9 +70,9 @@ def tasks() -> None:
     help="How many tasks to list at the most.",
 )
 @format_option
-def list_tasks(hosts: str, state: str | None, limit: int, form: str) -> None:
+def list_tasks(hosts: str, login: Login, state: str | None, limit: int, form: str) -> None:
     """List tasks: the pending ones first, then those assigned, then those finished."""
-    with reading(hosts) as session:
+    with reading(hosts, login) as session:
         rows = _of_state(Inspection(session), state, limit)
         write_rows(map(_table_row if form == "table" else _json_row, rows), COLUMNS, form)
 
@@ -98,16 +101,17 @@ def _table_row(row: TaskRow) -> dict[str, Any]:
 )
 @click.argument("task", metavar="ID")
 @hosts_option
+@login_options
 @key_file_option
 @format_option
-def show(task: str, hosts: str, key_file: Path | None, form: str) -> None:
+def show(task: str, hosts: str, login: Login, key_file: Path | None, form: str) -> None:
     """Show one task: where it is, why, and what became of its attempts.
 
     `why` says what a pending task waits for, and why a failed one failed. Exits with 6 if there is
     no such task, or none any more. With its key file, the evidence of an encrypted task is shown.
     """
     keys = load_keys(key_file) if key_file else None
-    with reading(hosts) as session:
+    with reading(hosts, login) as session:
         view = Inspection(session, keys).task(task)
     if form == "table":
         _show(view)
@@ -145,6 +149,7 @@ def _show(view: TaskView) -> None:
 )
 @click.argument("task", metavar="ID")
 @hosts_option
+@login_options
 @click.option(
     "--output",
     type=OutputPath(),
@@ -152,14 +157,14 @@ def _show(view: TaskView) -> None:
     help="Where to write the result.  [default: stdout]",
 )
 @key_file_option
-def result(task: str, hosts: str, output: Path | None, key_file: Path | None) -> None:
+def result(task: str, hosts: str, login: Login, output: Path | None, key_file: Path | None) -> None:
     """Write the exact bytes of a task's result, which stays where it is.
 
     Exits with 6 if there is no result, or none yet, and says which; with 3 if the task failed;
     with 77 if it is encrypted and the key is not given.
     """
     keys = load_keys(key_file) if key_file else None
-    with reading(hosts) as session:
+    with reading(hosts, login) as session:
         data = Inspection(session, keys).result(task)
     try:
         write_bytes(data, output)

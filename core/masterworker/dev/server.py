@@ -14,6 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..words.errors import BadConfiguration, MasterworkerError, Unavailable
@@ -43,6 +44,18 @@ maxClientCnxns=0
 preAllocSize=4096
 autopurge.snapRetainCount=3
 autopurge.purgeInterval={purge_interval}
+"""
+
+TLS_CONFIGURATION = """\
+secureClientPort={port}
+secureClientPortAddress=127.0.0.1
+serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
+authProvider.x509=org.apache.zookeeper.server.auth.X509AuthenticationProvider
+ssl.keyStore.location={key_store}
+ssl.keyStore.type=PEM
+ssl.trustStore.location={trust_store}
+ssl.trustStore.type=PEM
+ssl.clientAuth={client_auth}
 """
 
 # The distribution logs through logback, which says everything when it is not told otherwise;
@@ -112,7 +125,9 @@ def _class_path() -> str:
         raise BadConfiguration(
             f"ZooKeeper is not installed (no {' and no '.join(missing)}): {_how_to_install()}"
         )
-    return ":".join(map(str, jars))
+    # Debian's zookeeper.jar names the libraries it needs, but for two that TLS takes.
+    netty = [JAVA_LIBRARIES / "netty-codec.jar", JAVA_LIBRARIES / "netty-resolver.jar"]
+    return ":".join(map(str, [*jars, *netty]))
 
 
 def _how_to_install() -> str:
@@ -133,6 +148,20 @@ class PortTaken(BadConfiguration):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """A second port of a server, which speaks TLS.
+
+    `key_store` is a PEM file with the server's key and certificate, `trust_store` one with the
+    authority that signs the clients'. `client_auth` is ZooKeeper's `ssl.clientAuth`: `need`, `want`
+    or `none`.
+    """
+
+    key_store: Path
+    trust_store: Path
+    client_auth: str = "need"
+
+
 class ZooKeeperServer(Startable):
     """One server: standalone, or a member of an ensemble.
 
@@ -142,7 +171,7 @@ class ZooKeeperServer(Startable):
     expires up to one tick late. `heap` is in bytes.
     With `keep_history`, no transaction log and no snapshot is ever purged.
     `members` maps every server id of the ensemble to its quorum port and its election port;
-    `server_id` says which of them this one is.
+    `server_id` says which of them this one is. With `tls` it has a second port, for `secure_hosts`.
     """
 
     def __init__(
@@ -155,6 +184,7 @@ class ZooKeeperServer(Startable):
         keep_history: bool = False,
         server_id: int = 1,
         members: Mapping[int, tuple[int, int]] | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._given_dir = data_dir
         self._given_port = port
@@ -163,7 +193,9 @@ class ZooKeeperServer(Startable):
         self._keep_history = keep_history
         self._server_id = server_id
         self._members = dict(members or {})
+        self._tls = tls
         self._port = port
+        self._secure_port: int | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._process: Process | None = None
 
@@ -178,6 +210,13 @@ class ZooKeeperServer(Startable):
     def hosts(self) -> str:
         """The hosts string for clients, without a chroot."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_hosts(self) -> str:
+        """The hosts string for clients that speak TLS, without a chroot."""
+        if self._secure_port is None:
+            raise RuntimeError("this ZooKeeper server has no port for TLS")
+        return f"127.0.0.1:{self._secure_port}"
 
     @property
     def process(self) -> Process:
@@ -217,6 +256,8 @@ class ZooKeeperServer(Startable):
             [self._port] = free_ports(1)
         elif not port_is_free(self._port):
             raise PortTaken(self._port)
+        if self._tls is not None and self._secure_port is None:
+            [self._secure_port] = free_ports(1)
         directory = self._directory()
         command = [*java_command(), *self._java_options(directory), str(directory / "zoo.cfg")]
         self._configure(directory)
@@ -232,6 +273,8 @@ class ZooKeeperServer(Startable):
             if not self.process.alive:
                 if not port_is_free(self.port):
                     raise PortTaken(self.port)
+                if self._secure_port is not None and not port_is_free(self._secure_port):
+                    raise PortTaken(self._secure_port)
                 raise self._unavailable(f"ended with exit code {self.process.exit_code}")
             if time.monotonic() > until:
                 raise self._unavailable(f"did not serve within {deadline:g} s")
@@ -271,7 +314,7 @@ class ZooKeeperServer(Startable):
             except PortTaken:
                 if self._given_port is not None:
                     raise
-                self._port = None
+                self._port = self._secure_port = None
             else:
                 return
         raise Unavailable(f"{PORT_TRIES} free ports in a row were taken before ZooKeeper had them")
@@ -306,6 +349,13 @@ class ZooKeeperServer(Startable):
         )
         for server_id, (quorum, election) in self._members.items():
             text += f"server.{server_id}=127.0.0.1:{quorum}:{election}\n"
+        if self._tls is not None:
+            text += TLS_CONFIGURATION.format(
+                port=self._secure_port,
+                key_store=self._tls.key_store,
+                trust_store=self._tls.trust_store,
+                client_auth=self._tls.client_auth,
+            )
         (directory / "zoo.cfg").write_text(text)
         (directory / "logback.xml").write_text(LOGBACK)
         (data / "myid").write_text(f"{self._server_id}\n")

@@ -178,7 +178,7 @@ class Account:
         Only that it could be made proves that it was not there: the server asked may have lagged
         behind. If it had been there before, the master has closed these books.
         """
-        create = Create(self.folder, records.encode_ledger(Ledger()))
+        create = Create(self.folder, records.encode_ledger(Ledger()), owners=session.me)
         refusal = session.commit([create]).wait()
         if refusal is None:
             self.openings += 1

@@ -20,6 +20,7 @@ from typing import Final
 from ..words import limits, paths, records
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.errors import Refused, Unavailable
+from ..words.login import Login
 from ..words.model import Task
 from ..zookeeper.operations import Create
 from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
@@ -41,25 +42,27 @@ MAP_WINDOW: Final = 2_000
 class Client:
     """A client of the cluster at `hosts` (`host:port[,host:port...][/chroot]`). Thread-safe.
 
-    `session_timeout` and `connect_timeout` are seconds. A task's status is deleted as soon as its
-    future has the result; with `acknowledge`, only when `acknowledge` is called with the future, so
-    that a result cannot be lost between its arrival and its use. With `key_file`, payloads, options
-    and results are encrypted, and only workers that have the key get the tasks. Raises Unavailable
-    if no ZooKeeper answers within `connect_timeout`; BadConfiguration if there is something wrong
-    with the key file. Close it, or use it in a `with` statement.
+    `login` is what is shown to ZooKeeper: credentials, certificates. `session_timeout` and
+    `connect_timeout` are seconds. A task's status is deleted as soon as its future has the result;
+    with `acknowledge`, only when `acknowledge` is called with the future, so that a result cannot
+    be lost between its arrival and its use. With `key_file`, payloads, options and results are
+    encrypted, and only workers that have the key get the tasks. Raises Unavailable if no ZooKeeper
+    answers within `connect_timeout`; NotAuthorized if it does not let us in; BadConfiguration if
+    there is something wrong with the key file. Close it, or use it in a `with` statement.
     """
 
     def __init__(
         self,
         hosts: str = "127.0.0.1:2181",
         *,
+        login: Login | None = None,
         session_timeout: float = DEFAULT_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
         acknowledge: bool = False,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self._keys = None if key_file is None else load_keys(key_file)
-        self._courier = Courier(hosts, session_timeout, keep=acknowledge)
+        self._courier = Courier(hosts, login or Login(), session_timeout, keep=acknowledge)
         self._lock = threading.Lock()
         self._submitted = 0
         self._courier.start(connect_timeout)
@@ -184,12 +187,15 @@ class Client:
         with self._lock:
             number = self._submitted + 1
             task_id = paths.task_id(self._courier.account.client, number)
-            task, seal = Task(task_id, executor, time.time(), attempts, options), None
+            owner = self._courier.owner
+            task = Task(task_id, executor, time.time(), attempts, options, owner=owner)
+            seal = None
             if self._keys is not None:
                 seal = self._keys.seal(task_id, executor)
                 payload = seal.payload(payload, options)
                 task = replace(task, options={}, sealed=seal.key_id)
-            create = Create(paths.task(task_id), records.encode_task(task, payload))
+            record = records.encode_task(task, payload)
+            create = Create(paths.task(task_id), record, owners=(owner,))
             self._submitted = number  # only now: a refused payload takes no number
         return Submission(number, create, TaskFuture(task_id, seal))
 

@@ -25,6 +25,7 @@ from ..words.errors import (
     TaskFailed,
     Unavailable,
 )
+from ..words.login import Login
 from ..words.model import Reason
 from ..zookeeper.inspection import Inspection
 from ..zookeeper.operations import Unreadable, size
@@ -44,16 +45,20 @@ class Courier:
 
     A status is deleted once its result was handed over, or, with `keep`, once it was acknowledged.
     `unsent` is how many bytes of submissions were not accepted yet; `progress` is notified when
-    that changes and when the courier ends.
+    that changes and when the courier ends. `owner` is who we are in access lists, if there are any.
     """
 
-    def __init__(self, hosts: str, session_timeout: float, *, keep: bool = False) -> None:
+    def __init__(
+        self, hosts: str, login: Login, session_timeout: float, *, keep: bool = False
+    ) -> None:
         self._keep = keep
         self._acknowledged: deque[int] = deque()
         self.account = Account(self._settled)
         self.progress = threading.Condition()
         self.unsent = 0
+        self.owner = ""
         self._hosts = hosts
+        self._login = login
         self._session_timeout = session_timeout
         self._wake = threading.Event()
         self._inbox: deque[Submission] = deque()
@@ -71,8 +76,9 @@ class Courier:
     # --- called from other threads -----------------------------------------------------------
 
     def start(self, connect_timeout: float) -> None:
-        """Connect and begin. Raises Unavailable."""
+        """Connect and begin. Raises Unavailable and NotAuthorized."""
         self._first_session.start(connect_timeout)
+        self.owner = "".join(self._first_session.me)
         self._thread.start()
 
     def post(self, submissions: Iterable[Submission]) -> None:
@@ -254,4 +260,6 @@ class Courier:
             submission.future.fail(failure)
 
     def _new_session(self) -> Session:
-        return Session(self._hosts, timeout=self._session_timeout, wake=self._wake)
+        return Session(
+            self._hosts, login=self._login, timeout=self._session_timeout, wake=self._wake
+        )

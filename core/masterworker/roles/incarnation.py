@@ -94,16 +94,21 @@ class Incarnation:
     def register(self) -> None:
         """Announce this worker and make its folder, in one `multi`: neither is seen alone."""
         self._session.ensure_tree()
+        me = self._session.me
+        self._announcement = replace(self._announcement, owner="".join(me))
         announcement = records.encode_worker(self._announcement)
         refusal = self._session.commit(
             [
-                Create(paths.assignments(self.id)),
-                Create(paths.worker(self.id), announcement, ephemeral=True),
+                Create(paths.assignments(self.id), owners=me),
+                Create(paths.worker(self.id), announcement, ephemeral=True, owners=me),
             ]
         ).wait()
         if refusal is not None and not self._is_registered():
             if refusal.code == Code.NO_AUTH:
-                raise NotAuthorized(f"ZooKeeper does not let worker {self.id} register")
+                raise NotAuthorized(
+                    f"ZooKeeper does not let worker {self.id} register: its identity (`mwctl acl "
+                    "id`) is not among the workers'"
+                )
             raise MasterworkerError(f"worker {self.id} cannot register: {refusal}")
         self._heart.start()
         log.info("worker %s is ready for %s", self.id, ", ".join(self._announcement.executors))
@@ -335,7 +340,8 @@ class Incarnation:
             data = book.status_data(move.task, move.status, result)
         else:
             data = book.task_data(move.task, held.payload)
-        operations = (Delete(move.source, held.version), Create(move.target, data))
+        create = Create(move.target, data, owners=(held.task.owner,))
+        operations = (Delete(move.source, held.version), create)
         return batches.Unit(held.task.id, operations)
 
     def _commit(self, units: Iterable[batches.Unit[str]]) -> None:
@@ -360,7 +366,9 @@ class Incarnation:
         elif refusal.index == 1 and refusal.code == Code.NO_NODE and paths.is_task(task):
             folder = paths.parent(paths.status(task))
             log.warning("task %s: the client's folder %s is gone; making it anew", task, folder)
-            self._session.commit([Create(folder, records.encode_ledger(Ledger()))]).wait()
+            owners = (self._held[task].task.owner,)
+            ledger = records.encode_ledger(Ledger())
+            self._session.commit([Create(folder, ledger, owners=owners)]).wait()
         else:
             log.error("task %s: its outcome cannot be recorded: %s", task, refusal)
             self._quarantine.add(paths.assignment(self.id, task), str(refusal))

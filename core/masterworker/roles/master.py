@@ -15,11 +15,12 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import __version__
 from ..decisions.plan import plan
 from ..words.errors import ConnectionLost, Fenced, SessionLost, Unavailable
+from ..words.login import Login
 from ..words.model import Master as MasterRecord
 from ..zookeeper.cleaner import Cleaner
 from ..zookeeper.election import Election
@@ -33,14 +34,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MasterSettings:
-    """What an operator can set. All in seconds.
+    """What an operator can set. Times are seconds.
 
-    `status_ttl` is how long an unread status is kept at least; `folder_ttl` how long the balanced
-    books of a client that may be gone are; `look_interval` how often a primary reads everything
-    even though no watch told it to.
+    `login` is what is shown to ZooKeeper. `status_ttl` is how long an unread status is kept at
+    least; `folder_ttl` how long the balanced books of a client that may be gone are;
+    `look_interval` how often a primary reads everything even though no watch told it to.
     """
 
     session_timeout: float = DEFAULT_TIMEOUT
+    login: Login = field(default_factory=Login)
     status_ttl: float = 24 * 3600.0
     folder_ttl: float = 3600.0
     look_interval: float = 30.0
@@ -64,7 +66,12 @@ class Master:
         """Serve until stop(). Raises Unavailable if ZooKeeper cannot be reached at the start."""
         started = False
         while not self._stopping:
-            session = Session(self._hosts, timeout=self._settings.session_timeout, wake=self._wake)
+            session = Session(
+                self._hosts,
+                login=self._settings.login,
+                timeout=self._settings.session_timeout,
+                wake=self._wake,
+            )
             try:
                 session.start()
                 started = True

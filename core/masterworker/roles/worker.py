@@ -21,6 +21,7 @@ from ..execution.sandbox import Sandbox
 from ..words import limits
 from ..words.errors import BadConfiguration, ConnectionLost, SessionLost, Unavailable
 from ..words.executor import Executor
+from ..words.login import Login
 from ..words.model import Worker as WorkerRecord
 from ..words.paths import check_name
 from ..words.sealing import Keys
@@ -40,15 +41,16 @@ class WorkerSettings:
     """What an operator can set. Times are seconds.
 
     `slots` is the number of tasks held at a time, None for one per processor plus, if there are
-    inline executors, limits.INLINE_SLOTS for those. `grace` is how long running attempts may go on
-    after stop(). `configs` are the executors' tables of the configuration file `file`. `sandbox` is
-    what executors in child processes are given and may do. `keys` are those with which sealed tasks
-    are opened; without keys, it is given none.
+    inline executors, limits.INLINE_SLOTS for those. `login` is what is shown to ZooKeeper. `grace`
+    is how long running attempts may go on after stop(). `configs` are the executors' tables of the
+    configuration file `file`. `sandbox` is what executors in child processes are given and may do.
+    `keys` are those with which sealed tasks are opened; without keys, it is given none.
     """
 
     name: str = field(default_factory=lambda: socket.gethostname()[:100])
     slots: int | None = None
     session_timeout: float = DEFAULT_TIMEOUT
+    login: Login = field(default_factory=Login)
     grace: float = 30.0
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
@@ -95,7 +97,10 @@ class Worker:
         try:
             while not self._stops:
                 session = Session(
-                    self._hosts, timeout=self._settings.session_timeout, wake=self._wake
+                    self._hosts,
+                    login=self._settings.login,
+                    timeout=self._settings.session_timeout,
+                    wake=self._wake,
                 )
                 try:
                     session.start()

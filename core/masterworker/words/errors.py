@@ -64,6 +64,15 @@ class Unavailable(MasterworkerError):
     exit_code = 69
 
 
+class NotTrusted(Unavailable):
+    """ZooKeeper and we do not trust each other's certificates.
+
+    Whoever is at work already goes on trying: certificates are replaced.
+    """
+
+    exit_code = 77
+
+
 class ClientClosed(Unavailable):
     """The client was closed before the task's status arrived. The task itself still runs."""
 

@@ -67,7 +67,8 @@ class Task:
     `attempts` is how many failed attempts it is allowed before it fails for good; None leaves that
     to the executor. `raw` marks a task of a client that knows only the book's protocol. `sealed` is
     the id of the key with which the payload is sealed, and the result is to be; a sealed payload
-    has the options in it.
+    has the options in it. `owner` is the identity of the client in access lists, empty in an open
+    tree.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Task:
     history: tuple[Attempt, ...] = ()
     raw: bool = False
     sealed: str = ""
+    owner: str = ""
 
     @property
     def needs(self) -> str:
@@ -117,7 +119,8 @@ class Worker:
     `slots` is how many tasks it may hold at a time; at most `process_slots` of them may be for
     executors that run in child processes. `executors` maps each name offered to whether it is
     inline. `book` marks a worker that knows only the book's protocol. `keys` are the ids of those
-    with which it opens sealed tasks.
+    with which it opens sealed tasks. `owner` is its identity in access lists, empty in an open
+    tree.
     """
 
     executors: Mapping[str, bool]
@@ -130,6 +133,7 @@ class Worker:
     started: float = 0.0
     book: bool = False
     keys: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

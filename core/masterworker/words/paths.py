@@ -1,5 +1,7 @@
 """The tree: the only place that builds or parses a znode path, and that judges names.
 
+/access                    who has which role, if the tree is locked down
+/access/clients            the clients among them, which clients need not know
 /master                    ephemeral; who is primary
 /epoch                     persistent; its data version is the epoch
 /masters/<master>          ephemeral; every running master, for `mwctl status`
@@ -20,6 +22,8 @@ from typing import Final
 from .errors import BadName
 from .limits import MAX_EXECUTOR_NAME, MAX_KEY_ID, MAX_NAME
 
+ACCESS: Final = "/access"
+ACCESS_CLIENTS: Final = "/access/clients"
 MASTER: Final = "/master"
 EPOCH: Final = "/epoch"
 MASTERS: Final = "/masters"

@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 import msgpack
 
 from . import limits
+from .access import MAX_IDENTITY, Identities
 from .errors import BadRecord, FutureRecord, PayloadTooLarge, Refused
 from .model import (
     FINISHED,
@@ -49,7 +50,7 @@ _LONGEST_LIST: Final = 1_000
 """Room is made for a list of the length it claims: nested ones must not add up to much memory."""
 
 _PREFIX = struct.Struct("!3sBcH")
-_TASK, _STATUS, _WORKER, _MASTER, _LEDGER = b"t", b"s", b"w", b"m", b"l"
+_TASK, _STATUS, _WORKER, _MASTER, _LEDGER, _ACCESS = b"t", b"s", b"w", b"m", b"l", b"a"
 _EnumT = TypeVar("_EnumT", State, Reason, WorkerState)
 
 
@@ -129,6 +130,8 @@ def encode_task(task: Task, payload: bytes) -> bytes:
         header["raw"] = True
     if task.sealed:
         header["sealed"] = task.sealed
+    if task.owner:
+        header["owner"] = task.owner
     return _encode(_TASK, header, payload)
 
 
@@ -166,6 +169,8 @@ def encode_worker(worker: Worker) -> bytes:
     }
     if worker.keys:
         header["keys"] = list(worker.keys)
+    if worker.owner:
+        header["owner"] = worker.owner
     return _encode(_WORKER, header)
 
 
@@ -190,6 +195,17 @@ def encode_ledger(ledger: Ledger) -> bytes:
         "batch": ledger.batch,
     }
     return _encode(_LEDGER, header)
+
+
+def encode_access(who: Identities) -> bytes:
+    """Who has which role."""
+    roles = {
+        "master": list(who.master),
+        "worker": list(who.worker),
+        "client": list(who.client),
+        "operator": list(who.operator),
+    }
+    return _encode(_ACCESS, roles)
 
 
 def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
@@ -223,6 +239,7 @@ def decode_task(task: str, data: bytes) -> Task:
         history=fields.history("history"),
         raw=fields.flag("raw"),
         sealed=fields.key_id("sealed"),
+        owner=fields.text("owner", MAX_IDENTITY),
     )
     if decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES:
         raise BadRecord(  # and there would be no room to record how its next attempt ends
@@ -265,6 +282,7 @@ def decode_worker(data: bytes) -> Worker:
         state=fields.choice("state", WorkerState),
         started=fields.seconds("started") or 0.0,
         keys=fields.key_ids("keys"),
+        owner=fields.text("owner", MAX_IDENTITY),
     )
 
 
@@ -291,6 +309,17 @@ def decode_ledger(data: bytes) -> Ledger:
     )
     check_ledger(ledger)
     return ledger
+
+
+def decode_access(data: bytes) -> Identities:
+    """Who has which role, as `data` says."""
+    fields = _Fields(_decode(_ACCESS, data))
+    return Identities(
+        master=fields.identities("master"),
+        worker=fields.identities("worker"),
+        client=fields.identities("client"),
+        operator=fields.identities("operator"),
+    )
 
 
 def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
@@ -385,6 +414,12 @@ class _Fields:
             self._header.get(key),
             lambda: self._fail(key, f"one of {', '.join(options)}"),
         )
+
+    def identities(self, key: str) -> tuple[str, ...]:
+        values = self._header.get(key)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self._fail(key, "a list of identities")
+        return tuple(values)
 
     def options(self, key: str) -> Mapping[str, str]:
         value = self._header.get(key)

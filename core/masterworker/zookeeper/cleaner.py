@@ -56,7 +56,8 @@ class Cleaner:
     def mend_folders(self) -> None:
         """Make the assignment folder of a worker that has none; remove those of nobody."""
         for worker in self._survey.workers.keys() - self._survey.assigned.keys():
-            self._commit(f"folder of worker {worker}", Create(paths.assignments(worker)))
+            folder = Create(paths.assignments(worker), owners=self._survey.identity_of(worker))
+            self._commit(f"folder of worker {worker}", folder)
         now = self._clock()
         absent = self._survey.snapshot().absent()
         self._absent = {name: self._absent.get(name, now) for name in absent}

@@ -21,6 +21,8 @@ from .watched import Existence
 
 log = logging.getLogger(__name__)
 
+_WHY = "its identity (`mwctl acl id`) is not among the masters'"
+
 
 class Election:
     """One candidacy: one session, one id, never reused."""
@@ -35,6 +37,8 @@ class Election:
         """Make this master known under /masters, for `mwctl status`."""
         announcement = Create(paths.master(self._me.id), self._record, ephemeral=True)
         refusal = self._session.commit([announcement]).wait()
+        if refusal is not None and refusal.code == Code.NO_AUTH:
+            raise NotAuthorized(f"ZooKeeper does not let this process be a master: {_WHY}")
         if refusal is not None and refusal.code != Code.NODE_EXISTS:
             raise MasterworkerError(f"cannot announce master {self._me.id}: {refusal}")
 
@@ -85,7 +89,7 @@ class Election:
         ).wait()
         failpoint("election.after-commit")
         if isinstance(refusal, Refusal) and refusal.code == Code.NO_AUTH:
-            raise NotAuthorized("ZooKeeper does not let this master run for office: check its ACLs")
+            raise NotAuthorized(f"ZooKeeper does not let this master run for office: {_WHY}")
 
 
 def _owner(znode: object) -> str:

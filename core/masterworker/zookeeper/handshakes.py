@@ -21,6 +21,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import SessionExpiredError
 from kazoo.protocol.serialization import Connect
 
+from .tls import is_distrust
+
 FIRST_SHARE: Final = 0.2
 """The part of a session's timeout that the first handshake may take.
 
@@ -33,13 +35,16 @@ class Handshakes:
     `unanswered` is told why, on kazoo's thread, when the session is given up: handshakes were sent
     for a whole timeout and none was answered. One that is refused, or whose connection is
     closed, counts as answered: then the server does not renew the session either. Before the first
-    answer there is no session to give up.
+    answer there is no session to give up. `failure` is why the last connection could not be made.
     """
 
     def __init__(
         self, kazoo: KazooClient, timeout: float, unanswered: Callable[[str], None]
     ) -> None:
         self.timeout = timeout
+        self.failure: BaseException | None = None
+        self._distrusts = 0
+        self._servers = len(kazoo.hosts)
         self._unanswered = unanswered
         self._patience = timeout * FIRST_SHARE
         self._silent_since: float | None = None
@@ -49,12 +54,22 @@ class Handshakes:
         self._invoke, connection._invoke = connection._invoke, self._invoking
         self._open, handler.create_connection = handler.create_connection, self._opening
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether all servers were tried, and certificates kept us from every one of them."""
+        return self._distrusts > self._servers
+
     def _connecting(self, *where: Any) -> Any:
         """Connect, and learn what timeout the server agreed to, which kazoo keeps to itself.
 
         It may be shorter than what was asked for, and a worker must fall silent before it.
         """
-        read_timeout, connect_timeout = self._connect(*where)
+        try:
+            read_timeout, connect_timeout = self._connect(*where)
+        except Exception as error:
+            self.failure = error.__context__ or error  # kazoo's own says less than what caused it
+            self._distrusts = self._distrusts + 1 if is_distrust(self.failure) else 0
+            raise
         self.timeout = read_timeout * 1.5 / 1000.0  # kazoo reads for two thirds of it
         self._patience = self.timeout * FIRST_SHARE
         return read_timeout, connect_timeout

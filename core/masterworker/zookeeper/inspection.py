@@ -267,7 +267,7 @@ class Inspection:
         found = self._session.read([path for path, _, _ in places])
         for (path, state, worker), znode in zip(places, found, strict=True):
             if isinstance(znode, Unreadable):
-                raise NotFound(f"{path} is there and cannot be read: check its ACL")
+                raise NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
             if znode is not None:
                 return state, worker, znode
         return None

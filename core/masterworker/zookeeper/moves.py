@@ -119,7 +119,9 @@ class Mover:
             self._survey.quarantine.add(move.source, str(error))
             self._survey.forget(move.task.id, move.worker)
             return None
-        return batches.Unit(move, (Create(move.target, data), Delete(move.source, znode.version)))
+        owners = (move.task.owner, *self._survey.identity_of(move.to_worker))
+        create = Create(move.target, data, owners=owners)
+        return batches.Unit(move, (create, Delete(move.source, znode.version)))
 
     def _data(self, move: Move, data: bytes) -> bytes:
         """What the target znode is to hold, when the source holds `data`."""
@@ -144,13 +146,15 @@ class Mover:
         """One move failed for itself alone.
 
         Where a worker's folder takes no task, that is the worker's trouble, and the task waits for
-        another. Where the target is taken the task would be in two places, and where something lies
-        below it, it cannot leave: nobody but a stranger to the protocol can have brought that
-        about, and it is set aside for `mwctl audit` to report.
+        another. Where the target is taken the task would be in two places, where something lies
+        below it, it cannot leave, and where its owner is none ZooKeeper knows, nobody could own it:
+        only a stranger to the protocol can have brought that about, and it is set aside for `mwctl
+        audit` to report.
         """
         what = f"it cannot {move.event} to {move.target}: {refusal}"
         creating = refusal.index == _CREATE
-        if creating and move.to_worker and refusal.code != Code.NODE_EXISTS:
+        of_the_task = (Code.NODE_EXISTS, Code.INVALID_ACL)
+        if creating and move.to_worker and refusal.code not in of_the_task:
             self._survey.shun(move.to_worker, what)
             return
         self._survey.forget(move.task.id, move.worker)

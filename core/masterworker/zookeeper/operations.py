@@ -1,26 +1,28 @@
-"""Requests as data: the operations of a `multi`, and the two requests kazoo lacks, on the wire.
+"""Requests as data: the operations of a `multi`, and the requests kazoo lacks, on the wire.
 
 kazoo's client sends any object that has `type`, `serialize` and `deserialize`. `Multi` (operation
 14) is kazoo's own Transaction with plain operations and an exact answer: which operation failed,
 and why. `MultiRead` (operation 22, ZooKeeper 3.6 and later) reads many znodes in one round trip.
 Both follow org.apache.zookeeper.MultiOperationRecord and MultiResponse of ZooKeeper's Java client.
+`WhoAmI` (operation 107, ZooKeeper 3.7 and later) asks who the server takes us for.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Final, NamedTuple
 
 
 class Create(NamedTuple):
-    """Create a znode."""
+    """Create a znode. `owners` are the identities it belongs to, where there are access lists."""
 
     path: str
     data: bytes = b""
     ephemeral: bool = False
+    owners: tuple[str, ...] = ()
 
 
 class Delete(NamedTuple):
@@ -58,6 +60,7 @@ class Code(IntEnum):
     BAD_VERSION = -103
     NODE_EXISTS = -110
     NOT_EMPTY = -111
+    INVALID_ACL = -114
     SESSION_EXPIRED = -112
     SESSION_MOVED = -118
 
@@ -114,12 +117,19 @@ _CREATE, _DELETE, _SET, _GET, _CHECK, _ERROR = 1, 2, 5, 4, 13, -1
 _END: Final = _HEADER.pack(-1, True, -1)
 _NO_ERROR: Final = (Code.ROLLED_BACK, Code.RUNTIME_INCONSISTENCY)
 
-OPEN_ACL: Final = (
-    _INT.pack(1)
-    + _INT.pack(31)
-    + b"".join(_INT.pack(len(part)) + part for part in (b"world", b"anyone"))
-)
-"""The access list that lets everybody do everything, as it stands on the wire."""
+
+def pack_acl(entries: Mapping[str, int]) -> bytes:
+    """An access list on the wire: the permissions of each identity `scheme:id`."""
+    parts = [_INT.pack(len(entries))]
+    for identity, permissions in entries.items():
+        scheme, _, name = identity.encode().partition(b":")
+        parts += (_INT.pack(permissions), _INT.pack(len(scheme)), scheme)
+        parts += (_INT.pack(len(name)), name)
+    return b"".join(parts)
+
+
+OPEN_ACL: Final = pack_acl({"world:anyone": 31})
+"""The access list that lets everybody do everything."""
 
 
 def size(operation: Operation) -> int:
@@ -137,21 +147,29 @@ class Multi:
 
     type: ClassVar[int] = 14
 
-    def __init__(self, operations: Sequence[Operation], chroot: str, acl: bytes = OPEN_ACL) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        chroot: str,
+        acl_of: Callable[[Create], bytes] | None = None,
+    ) -> None:
+        """`acl_of` has the access list, on the wire, of what is created; None for open ones."""
         self._operations = operations
         self._chroot = chroot
-        self._acl = acl
+        self._acl_of = acl_of
 
     def serialize(self) -> bytes:
         parts: list[bytes] = []
+        acl_of = self._acl_of
         for operation in self._operations:
             path = (self._chroot + operation.path).encode()
             length = _INT.pack(len(path))
             if type(operation) is Create:
                 data = operation.data
                 flags = _INT.pack(1 if operation.ephemeral else 0)
+                acl = acl_of(operation) if acl_of else OPEN_ACL
                 header = _HEADER.pack(_CREATE, False, -1)
-                parts += (header, length, path, _INT.pack(len(data)), data, self._acl, flags)
+                parts += (header, length, path, _INT.pack(len(data)), data, acl, flags)
             elif type(operation) is Delete:
                 header = _HEADER.pack(_DELETE, False, -1)
                 parts += (header, length, path, _INT.pack(operation.version))
@@ -223,6 +241,33 @@ class MultiRead:
 
     def __repr__(self) -> str:
         return f"MultiRead({len(self._paths)} paths)"
+
+
+class WhoAmI:
+    """The identities that the server has found this session to have, but for its address.
+
+    The answer is a list of pairs: the scheme, and the name; of a digest without its hash.
+    """
+
+    type: ClassVar[int] = 107
+
+    def serialize(self) -> bytes:
+        return b""
+
+    def deserialize(self, reply: bytes, offset: int) -> list[tuple[str, str]]:
+        (count,) = _INT.unpack_from(reply, offset)
+        offset += _INT.size
+        texts: list[str] = []
+        for _ in range(2 * count):
+            (length,) = _INT.unpack_from(reply, offset)
+            offset += _INT.size
+            texts.append(bytes(reply[offset : offset + length]).decode())
+            offset += length
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        return [(scheme, name) for scheme, name in pairs if scheme != "ip"]
+
+    def __repr__(self) -> str:
+        return "WhoAmI()"
 
 
 def _znode(data: bytes, stat: tuple[int, ...]) -> Znode:

@@ -11,13 +11,11 @@ that asks.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from kazoo.client import KazooClient
 from kazoo.exceptions import (
     AuthFailedError,
     ConnectionClosedError,
@@ -29,33 +27,33 @@ from kazoo.exceptions import (
 from kazoo.exceptions import KazooException as _KazooError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState, KeeperState
-from kazoo.retry import KazooRetry
 
 from ..words import limits, paths
 from ..words.errors import (
-    BadConfiguration,
     ConnectionLost,
     MasterworkerError,
     NotAuthorized,
     SessionLost,
     Unavailable,
 )
+from ..words.login import Login
+from . import access, tls
+from .connection import kazoo_client
 from .handshakes import Handshakes
 from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
 
 log = logging.getLogger(__name__)
-_kazoo_log = logging.getLogger("masterworker.kazoo")
-_kazoo_log.setLevel(logging.ERROR)  # below INFO it writes credentials and payloads
 
 T = TypeVar("T")
-
-_HOSTS = re.compile(r"[^\s/,]+(,[^\s/,]+)*(/[^\s/]+)*/?\Z")
 
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
 
 CONNECT_TIMEOUT: Final = 6.0
 """Seconds to wait for the first connection: with a command's own start it stays below 10."""
+
+POLL_INTERVAL: Final = 0.05
+"""Seconds between looks at whether there is still hope for a first connection."""
 
 FIRST_READ: Final = 16
 """Znodes in a multi-read while nothing is known of their sizes."""
@@ -131,48 +129,62 @@ class Verdict:
 class Session:
     """A ZooKeeper session.
 
-    `wake` is set whenever the connection's state changes or a watch fires; the owner's loop waits
-    on it. Times are seconds.
+    `login` is what is shown to ZooKeeper. `wake` is set whenever the connection's state changes or
+    a watch fires; the owner's loop waits on it. Times are seconds. `access` has the access lists of
+    a locked tree, None for an open one, from when the session has started.
     """
 
     def __init__(
-        self, hosts: str, *, timeout: float = DEFAULT_TIMEOUT, wake: threading.Event | None = None
+        self,
+        hosts: str,
+        *,
+        login: Login | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        wake: threading.Event | None = None,
     ) -> None:
         self.hosts = hosts
+        self.access: access.AccessLists | None = None
+        self._login = login or Login()
         self.wake = wake or threading.Event()
         self._lost = threading.Event()
         self._confirmed = time.monotonic()
         self._read_count = FIRST_READ
-        if not _HOSTS.match(hosts):
-            raise _no_hosts(hosts)
-        try:
-            self._kazoo = KazooClient(
-                hosts=hosts,
-                timeout=timeout,
-                logger=_kazoo_log,
-                connection_retry=KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
-            )
-        except (ValueError, _KazooError) as error:
-            raise _no_hosts(hosts) from error
+        self._kazoo = kazoo_client(hosts, self._login, timeout)
         self._kazoo.add_listener(self._state_changed)
         self._handshakes = Handshakes(self._kazoo, timeout, self.abandon)
 
     # --- its life ----------------------------------------------------------------------------
 
     def start(self, connect_timeout: float = CONNECT_TIMEOUT) -> None:
-        """Connect. Raises Unavailable, naming the hosts tried, if nobody answers in time."""
+        """Connect, and learn whether the tree is locked.
+
+        Raises Unavailable, naming the hosts tried, if nobody answers in time; NotAuthorized if the
+        tree is locked and does not know us.
+        """
         connected = self._kazoo.start_async()
-        connected.wait(connect_timeout)
+        until = time.monotonic() + connect_timeout
+        while not connected.wait(POLL_INTERVAL) and time.monotonic() < until:
+            if self._handshakes.hopeless:
+                break
         if not self._kazoo.connected:
             state = self._kazoo.client_state
             self.close(timeout=0.5)
             if state == KeeperState.AUTH_FAILED:
                 raise NotAuthorized(f"ZooKeeper at {self.hosts} refused the credentials")
-            raise Unavailable(
+            trouble = tls.trouble(self.hosts, self._handshakes.failure, self._login.tls)
+            raise trouble or Unavailable(
                 f"no ZooKeeper answered within {connect_timeout:g} s at {self.hosts}: "
                 "start one (`mwctl dev` starts a private one) or name another with --hosts"
+                + ("" if self._login.tls else "; if that port speaks TLS, give --tls-ca")
             )
         self._confirmed = time.monotonic()
+        try:
+            self.access = access.learn(self, self._login)
+        except MasterworkerError as error:
+            self.close(timeout=0.5)
+            if not isinstance(error, ConnectionLost | SessionLost):
+                raise
+            raise Unavailable(f"ZooKeeper at {self.hosts} does not answer now: {error}") from error
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End the session, so that its ephemeral znodes vanish at once. Can be called twice.
@@ -208,6 +220,16 @@ class Session:
         else:
             log.info("connected to ZooKeeper at %s", self.hosts)
         self.wake.set()
+
+    @property
+    def chroot(self) -> str:
+        """The path that all others are below; empty for none."""
+        return str(self._kazoo.chroot)
+
+    @property
+    def me(self) -> tuple[str, ...]:
+        """The owners of what this process creates for itself; none in an open tree."""
+        return (self.access.me,) if self.access else ()
 
     @property
     def lost(self) -> bool:
@@ -268,7 +290,8 @@ class Session:
     def commit(self, operations: Sequence[Operation]) -> Verdict:
         """Carry out all operations or none."""
         what = f"a multi of {len(operations)} operations at {operations[0].path}"
-        return Verdict(self, self._send(Multi(operations, self._kazoo.chroot), what))
+        acl_of = self.access.of if self.access else None
+        return Verdict(self, self.send(Multi(operations, self.chroot, acl_of), what))
 
     def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
         """The names of a znode's children; `watch` is called once when they next change."""
@@ -322,9 +345,10 @@ class Session:
 
     def _ask(self, names: Sequence[str]) -> Reply[list[Found]]:
         what = f"a read of {len(names)} znodes at {names[0]}"
-        return self._send(MultiRead(names, self._kazoo.chroot), what)
+        return self.send(MultiRead(names, self.chroot), what)
 
-    def _send(self, request: Any, what: str) -> Reply[Any]:
+    def send(self, request: Any, what: str) -> Reply[Any]:
+        """Send a request of any kind; `what` names it in errors."""
         self._require()
         result = self._kazoo.handler.async_result()
         self._kazoo._call(request, result)
@@ -342,23 +366,23 @@ class Session:
 
     def ensure_tree(self) -> None:
         """Create the chroot and the folders every role relies on, where they are missing."""
-        chroot = self._kazoo.chroot
+        chroot = self.chroot
         parts = [part for part in chroot.split("/") if part]
         wanted = ["/" + "/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        above = len(wanted)
         wanted += [chroot + folder for folder in paths.FOLDERS]
-        reply: Reply[list[Found]] = self._send(MultiRead(wanted, ""), f"the tree at {chroot}/")
-        for path, found in zip(wanted, reply.wait() or [], strict=True):
+        reply: Reply[list[Found]] = self.send(MultiRead(wanted, ""), f"the tree at {chroot}/")
+        for depth, found in enumerate(reply.wait() or []):
             if found is None:
-                creation = self._send(Multi([Create(path)], ""), f"the creation of {path}")
-                refusal = Verdict(self, creation).wait()
-                if refusal is not None and refusal.code != Code.NODE_EXISTS:
-                    raise _refused(refusal, path)
+                self._make(wanted[depth], chroot if depth >= above else "")
 
-
-def _no_hosts(hosts: str) -> BadConfiguration:
-    return BadConfiguration(
-        f"{hosts!r} is no hosts string: expected host:port[,host:port...][/chroot]"
-    )
+    def _make(self, path: str, chroot: str) -> None:
+        """Make a folder of ours, or with no chroot, one above it; it may be there by now."""
+        acl_of = self.access.of if self.access and chroot else None
+        request = Multi([Create(path.removeprefix(chroot))], chroot, acl_of)
+        refusal = Verdict(self, self.send(request, f"the creation of {path}")).wait()
+        if refusal is not None and refusal.code != Code.NODE_EXISTS:
+            raise _refused(refusal, path)
 
 
 def _refused(refusal: Refusal, path: str) -> MasterworkerError:

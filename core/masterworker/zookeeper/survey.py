@@ -86,6 +86,17 @@ class Survey:
         else:
             self.backlog.remove(task)
 
+    def identity_of(self, worker: str) -> tuple[str, ...]:
+        """The worker's identity for access lists; none in an open tree.
+
+        A worker's word is not enough: it must be one that the operator named.
+        """
+        announced = self.workers.get(worker)
+        access = self._session.access
+        if announced is None or access is None or announced.owner not in access.who.worker:
+            return ()
+        return (announced.owner,)
+
     def shun(self, worker: str, why: str) -> None:
         """Give this worker no more tasks: its folder cannot be written to."""
         self.quarantine.add(paths.assignments(worker), why)

@@ -1,0 +1,104 @@
+"""TLS for kazoo: connections made and judged here, since kazoo's own do three things amiss.
+
+kazoo also trusts every authority the system trusts; a private cluster's servers are signed by its
+own. It reads the key's file at each connection, and finds a wrong one only then; an encrypted key
+without a password makes OpenSSL ask at the terminal. And it waits for the socket even when what it
+wants lies decrypted in memory already, if several answers came in one record.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kazoo.client import KazooClient
+
+from ..words.errors import BadConfiguration, NotTrusted, Unavailable
+from ..words.login import Tls
+
+Opener = Callable[..., socket.socket]
+"""kazoo's way to open a connection: an address, and as keywords a timeout and the host's name."""
+
+
+def use(kazoo: KazooClient, tls: Tls) -> None:
+    """Make a kazoo client speak TLS. Raises BadConfiguration if the files are not usable."""
+    context = context_for(tls)
+    handler = kazoo.handler
+    select = handler.select
+
+    def open_connection(
+        address: tuple[str, int], *, hostname: str = "", timeout: float = 0.0, **_unused: Any
+    ) -> socket.socket:
+        plain = socket.create_connection(address, timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(plain, server_hostname=hostname or address[0])
+
+    def select_decrypted(
+        readers: Sequence[Any], writers: Sequence[Any], others: Sequence[Any], timeout: float
+    ) -> Any:
+        ready = [one for one in readers if isinstance(one, ssl.SSLSocket) and one.pending()]
+        if not ready:
+            return select(readers, writers, others, timeout)
+        rest = [one for one in readers if one not in ready]
+        also, writable, failed = select(rest, writers, others, 0.0)
+        return [*ready, *also], writable, failed
+
+    handler.create_connection = open_connection
+    handler.select = select_decrypted
+
+
+def context_for(tls: Tls) -> ssl.SSLContext:
+    """What these files come to. Raises BadConfiguration, naming the file that is wrong."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it requires and checks certificates
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = tls.check_hostname
+    try:
+        context.load_verify_locations(tls.ca)
+    except OSError as error:
+        raise BadConfiguration(
+            f"cannot use the TLS authority's certificate in {tls.ca}: {error.strerror}"
+        ) from None
+    if tls.cert:
+        try:
+            # With no password given, OpenSSL must not ask for one at the terminal.
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password)
+        except OSError as error:
+            raise BadConfiguration(
+                f"cannot use the TLS certificate in {tls.cert} with the key in {tls.key} (do they "
+                f"belong together, and is the key's password right?): {error.strerror}"
+            ) from None
+    return context
+
+
+def is_distrust(failure: BaseException) -> bool:
+    """Whether a connection failed since one side did not accept the other's certificate."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return True
+    return isinstance(failure, ssl.SSLError) and "ALERT" in str(failure.reason)
+
+
+def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unavailable | None:
+    """What to say of the last connection that failed; None if it had nothing to do with TLS."""
+    if tls is None or failure is None:
+        return None
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return NotTrusted(
+            f"ZooKeeper at {hosts} is not trusted: {failure.verify_message.rstrip('.')}. Its "
+            f"certificate must be signed by an authority in {tls.ca}, be valid now, and name the "
+            "host as it stands in --hosts"
+        )
+    reason = str(getattr(failure, "reason", None) or failure)
+    if is_distrust(failure):
+        shown = f"the certificate in {tls.cert}" if tls.cert else "no certificate"
+        return NotTrusted(
+            f"ZooKeeper at {hosts} ended the TLS handshake ({reason}); it was shown {shown}: give "
+            "--tls-cert and --tls-key with one that its ssl.trustStore knows"
+        )
+    if isinstance(failure, ssl.SSLError | ConnectionResetError):
+        return Unavailable(
+            f"no TLS with ZooKeeper at {hosts} ({reason}): is it the port that its zoo.cfg calls "
+            "secureClientPort?"
+        )
+    return None

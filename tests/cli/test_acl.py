@@ -1,0 +1,94 @@
+"""`mwctl acl`: locking a tree, changing it while it is in use, and seeing whether it is locked."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+from kazoo.exceptions import NoAuthError
+from kazoo.security import OPEN_ACL_UNSAFE
+
+from masterworker.dev.server import ZooKeeperServer
+from tests.cli.calling import Ended, mwctl
+from tests.integration.locked import Locked
+
+PASSWORD_SHOWN = "the password is shown"
+
+
+class Operator:
+    """Calls `mwctl` as the operator of a tree."""
+
+    def __init__(self, tree: Locked, folder: Path) -> None:
+        self.tree = tree
+        self.secret = folder / "operator.secret"
+        self.secret.touch(0o600)
+        credentials = tree.credentials["operator"]
+        self.secret.write_text(f"{credentials.user}:{credentials.password}\n")
+
+    def acl(self, command: str, *arguments: str, hosts: str = "") -> Ended:
+        """Call a command of `mwctl acl`."""
+        options = [f"--hosts={hosts or self.tree.hosts}", f"--credentials={self.secret}"]
+        ended = mwctl("acl", command, *options, *arguments, limit=60)
+        password = self.tree.credentials["operator"].password
+        assert password not in ended.out.decode() + ended.err, PASSWORD_SHOWN
+        return ended
+
+    def init(self, *clients: str, hosts: str = "", operator: str = "") -> Ended:
+        """Lock the tree for one worker and these clients."""
+        who = {name: one.id for name, one in self.tree.credentials.items()}
+        options = [f"--master={who['master']}", f"--worker={who['worker']}"]
+        options += [f"--client={who[name]}" for name in clients]
+        options += [f"--operator={who[operator]}"] if operator else []
+        return self.acl("init", *options, hosts=hosts)
+
+
+@pytest.fixture
+def operator(server: ZooKeeperServer, tmp_path: Path) -> Operator:
+    """The operator of a tree that is not there yet."""
+    return Operator(Locked(f"{server.hosts}/acl-{secrets.token_hex(4)}"), tmp_path)
+
+
+def test_a_tree_is_locked_changed_and_looked_at(operator: Operator) -> None:
+    """`show` tells an open tree, a locked one and a wrong list apart; `init` sets it right, and
+    takes from a client that is not named any more what was its own."""
+    tree = operator.tree
+    assert operator.acl("id").lines == [tree.credentials["operator"].id]
+    assert operator.acl("show").code == 1
+    locked = operator.init("alice", "bob")
+    assert (locked.code, "the operator is you" in locked.err) == (0, True), locked.err
+    assert operator.acl("show").code == 0
+    again = operator.init("alice", "bob")
+    assert again.lines == ["every znode had the access list it should have"]
+
+    with tree.client("bob") as bob, tree.kazoo("bob") as his, tree.kazoo("operator") as kazoo:
+        folder = f"/status/{bob._courier.account.client}"
+        bob.submit(b"for nobody", executor="nobody")
+        bob.flush(10)
+        assert his.get(folder)
+        kazoo.set_acls("/tasks", OPEN_ACL_UNSAFE)
+        shown = operator.acl("show", "-o", "json")
+        document = json.loads(shown.out)
+        assert (shown.code, document["locked"]) == (1, True)
+        assert [one["path"] for one in document["deviating"]] == ["/tasks"]
+        changed = operator.init("alice")
+        assert {"/tasks: 1 changed", "/status/<client>: 1 changed"} <= set(changed.lines)
+        with pytest.raises(NoAuthError):
+            his.get(folder)
+    assert operator.acl("show").code == 0
+
+
+def test_nobody_locks_himself_out(operator: Operator) -> None:
+    """Without a chroot, or with somebody else as the only operator, nothing is changed."""
+    root = operator.init("alice", hosts=operator.tree.hosts.partition("/")[0])
+    assert (root.code, "chroot" in root.err) == (78, True)
+    out = operator.init("alice", operator="alice")
+    assert (out.code, "lock yourself out" in out.err) == (78, True)
+    assert operator.acl("show").code == 1
+
+
+def test_a_password_is_no_identity(operator: Operator) -> None:
+    """A mistaken identity is refused before anything is done."""
+    ended = operator.acl("init", "--master=master:pass", "--worker=x509:CN=w", "--client=x509:CN=a")
+    assert (ended.code, "is no identity" in ended.err) == (78, True)
