@@ -14,18 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
-from kazoo.exceptions import (
-    AuthFailedError,
-    ConnectionClosedError,
-    ConnectionLoss,
-    NoAuthError,
-    NoNodeError,
-    SessionExpiredError,
-)
-from kazoo.exceptions import KazooException as _KazooError
-from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState, KeeperState
 
 from ..words import limits, paths
@@ -41,10 +31,9 @@ from . import access, tls
 from .connection import kazoo_client
 from .handshakes import Handshakes
 from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
+from .replies import Reply, Verdict
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
@@ -60,70 +49,6 @@ FIRST_READ: Final = 16
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds to wait for kazoo to close a session; its stop() can hang after failed authentication."""
-
-
-class Reply(Generic[T]):
-    """The answer to a request that is under way."""
-
-    def __init__(self, session: Session, result: Any, what: str) -> None:
-        self._session = session
-        self._result = result
-        self._what = what
-        self._deadline = time.monotonic() + session.timeout
-
-    def wait(self) -> T | None:
-        """The answer, or None if the znode asked for does not exist.
-
-        Raises ConnectionLost if the connection broke, so that nobody knows whether the request was
-        carried out; SessionLost if the session is over, which it also is once an answer is
-        overdue by the session's timeout; NotAuthorized.
-        """
-        try:
-            answer: T = self._result.get(timeout=max(0.0, self._deadline - time.monotonic()))
-        except NoNodeError:
-            return None
-        except KazooTimeoutError:
-            self._session.abandon(f"no answer to {self._what} for {self._session.timeout:g} s")
-            raise SessionLost(
-                f"no answer to {self._what} in time: the session is given up"
-            ) from None
-        except (SessionExpiredError, ConnectionClosedError) as error:
-            self._session.abandon(f"{type(error).__name__} at {self._what}")
-            raise SessionLost(f"the session ended during {self._what}") from error
-        except ConnectionLoss as error:
-            raise ConnectionLost(f"the connection broke during {self._what}") from error
-        except (NoAuthError, AuthFailedError) as error:
-            raise NotAuthorized(
-                f"ZooKeeper refused {self._what}: the credentials do not suffice"
-            ) from error
-        except _KazooError as error:
-            raise MasterworkerError(
-                f"ZooKeeper answered {self._what} with {type(error).__name__}"
-            ) from error
-        return answer
-
-
-class Verdict:
-    """The answer to a commit that is under way."""
-
-    def __init__(self, session: Session, reply: Reply[list[Refusal]]) -> None:
-        self._session = session
-        self._reply = reply
-
-    def wait(self) -> Refusal | None:
-        """None if all was carried out, else why nothing was. Raises what Reply.wait raises.
-
-        A session that ends while its multi is being handled is told by a refusal.
-        """
-        refusals = self._reply.wait()
-        if not refusals:
-            return None
-        if refusals[0].code == Code.SESSION_EXPIRED:
-            self._session.abandon("it expired during a multi")
-            raise SessionLost("the session expired during a multi")
-        if refusals[0].code == Code.SESSION_MOVED:
-            raise ConnectionLost("the session moved to another server during a multi")
-        return refusals[0]
 
 
 class Session:
