@@ -7,7 +7,8 @@ third is ConnectionLost, after which whoever asked must read before it writes ag
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from kazoo.exceptions import (
     AuthFailedError,
@@ -23,20 +24,24 @@ from kazoo.handlers.threading import KazooTimeoutError
 from ..words.errors import ConnectionLost, MasterworkerError, NotAuthorized, SessionLost
 from .operations import Code, Refusal
 
-if TYPE_CHECKING:
-    from .session import Session
-
 T = TypeVar("T")
 
 
 class Reply(Generic[T]):
-    """The answer to a request that is under way."""
+    """The answer to a request that is under way.
 
-    def __init__(self, session: Session, result: Any, what: str) -> None:
-        self._session = session
+    It is overdue after `timeout` seconds. `abandon` gives the session up, and is told why; `what`
+    names the request in errors.
+    """
+
+    def __init__(
+        self, result: Any, what: str, timeout: float, abandon: Callable[[str], None]
+    ) -> None:
         self._result = result
         self._what = what
-        self._deadline = time.monotonic() + session.timeout
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self.abandon = abandon
 
     def wait(self) -> T | None:
         """The answer, or None if the znode asked for does not exist.
@@ -50,12 +55,12 @@ class Reply(Generic[T]):
         except NoNodeError:
             return None
         except KazooTimeoutError:
-            self._session.abandon(f"no answer to {self._what} for {self._session.timeout:g} s")
+            self.abandon(f"no answer to {self._what} for {self._timeout:g} s")
             raise SessionLost(
                 f"no answer to {self._what} in time: the session is given up"
             ) from None
         except (SessionExpiredError, ConnectionClosedError) as error:
-            self._session.abandon(f"{type(error).__name__} at {self._what}")
+            self.abandon(f"{type(error).__name__} at {self._what}")
             raise SessionLost(f"the session ended during {self._what}") from error
         except ConnectionLoss as error:
             raise ConnectionLost(f"the connection broke during {self._what}") from error
@@ -73,8 +78,7 @@ class Reply(Generic[T]):
 class Verdict:
     """The answer to a commit that is under way."""
 
-    def __init__(self, session: Session, reply: Reply[list[Refusal]]) -> None:
-        self._session = session
+    def __init__(self, reply: Reply[list[Refusal]]) -> None:
         self._reply = reply
 
     def wait(self) -> Refusal | None:
@@ -86,7 +90,7 @@ class Verdict:
         if not refusals:
             return None
         if refusals[0].code == Code.SESSION_EXPIRED:
-            self._session.abandon("it expired during a multi")
+            self._reply.abandon("it expired during a multi")
             raise SessionLost("the session expired during a multi")
         if refusals[0].code == Code.SESSION_MOVED:
             raise ConnectionLost("the session moved to another server during a multi")

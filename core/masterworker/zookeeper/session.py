@@ -27,7 +27,8 @@ from ..words.errors import (
     Unavailable,
 )
 from ..words.login import Login
-from . import access, tls
+from . import tls
+from .acls import AccessLists, learn
 from .connection import kazoo_client
 from .handshakes import Handshakes
 from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
@@ -68,7 +69,7 @@ class Session:
         wake: threading.Event | None = None,
     ) -> None:
         self.hosts = hosts
-        self.access: access.AccessLists | None = None
+        self.access: AccessLists | None = None
         self._login = login or Login()
         self.wake = wake or threading.Event()
         self._lost = threading.Event()
@@ -104,7 +105,7 @@ class Session:
             )
         self._confirmed = time.monotonic()
         try:
-            self.access = access.learn(self, self._login)
+            self.access = learn(self, self._login)
         except MasterworkerError as error:
             self.close(timeout=0.5)
             if not isinstance(error, ConnectionLost | SessionLost):
@@ -207,8 +208,7 @@ class Session:
         A new session may have come to one that lags behind what an earlier session of ours saw.
         """
         self._require()
-        reply: Reply[str] = Reply(self, self._kazoo.sync_async("/"), "a sync")
-        reply.wait()
+        self._reply(self._kazoo.sync_async("/"), "a sync").wait()
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -216,21 +216,19 @@ class Session:
         """Carry out all operations or none."""
         what = f"a multi of {len(operations)} operations at {operations[0].path}"
         acl_of = self.access.of if self.access else None
-        return Verdict(self, self.send(Multi(operations, self.chroot, acl_of), what))
+        return Verdict(self.send(Multi(operations, self.chroot, acl_of), what))
 
     def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
         """The names of a znode's children; `watch` is called once when they next change."""
         self._require()
         result = self._kazoo.get_children_async(path, watch=watch)
-        return Reply(self, result, f"the list of {path}")
+        return self._reply(result, f"the list of {path}")
 
     def get(self, path: str, watch: Callable[[Any], None] | None = None) -> Znode | None:
         """A znode's data; `watch` is called once when it next changes."""
         self._require()
-        reply: Reply[Any] = Reply(
-            self, self._kazoo.get_async(path, watch=watch), f"the data of {path}"
-        )
-        answer = reply.wait()
+        result = self._kazoo.get_async(path, watch=watch)
+        answer = self._reply(result, f"the data of {path}").wait()
         if answer is None:
             return None
         data, stat = answer
@@ -242,10 +240,8 @@ class Session:
     def watch_existence(self, path: str, watch: Callable[[Any], None]) -> bool:
         """Whether a znode exists; `watch` is called once when that changes, or its data does."""
         self._require()
-        reply: Reply[Any] = Reply(
-            self, self._kazoo.exists_async(path, watch=watch), f"the existence of {path}"
-        )
-        return reply.wait() is not None
+        result = self._kazoo.exists_async(path, watch=watch)
+        return self._reply(result, f"the existence of {path}").wait() is not None
 
     def read(self, names: Sequence[str]) -> list[Found]:
         """The data of a few znodes, all as of one moment: it is one request, however many."""
@@ -277,7 +273,10 @@ class Session:
         self._require()
         result = self._kazoo.handler.async_result()
         self._kazoo._call(request, result)
-        return Reply(self, result, what)
+        return self._reply(result, what)
+
+    def _reply(self, result: Any, what: str) -> Reply[Any]:
+        return Reply(result, what, self.timeout, self.abandon)
 
     def _require(self) -> None:
         """Raise unless a request can be sent now.
@@ -305,7 +304,7 @@ class Session:
         """Make a folder of ours, or with no chroot, one above it; it may be there by now."""
         acl_of = self.access.of if self.access and chroot else None
         request = Multi([Create(path.removeprefix(chroot))], chroot, acl_of)
-        refusal = Verdict(self, self.send(request, f"the creation of {path}")).wait()
+        refusal = Verdict(self.send(request, f"the creation of {path}")).wait()
         if refusal is not None and refusal.code != Code.NODE_EXISTS:
             raise _refused(refusal, path)
 
