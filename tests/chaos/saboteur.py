@@ -23,7 +23,8 @@ from masterworker.words import paths, records
 from masterworker.zookeeper.failpoints import failpoint
 from masterworker.zookeeper.moves import Mover
 from masterworker.zookeeper.operations import Check, Create, Delete, Operation
-from masterworker.zookeeper.session import Session, Verdict
+from masterworker.zookeeper.replies import Verdict
+from masterworker.zookeeper.session import Session
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
 

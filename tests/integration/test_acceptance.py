@@ -15,7 +15,8 @@ from masterworker.words import limits, paths, records
 from masterworker.words.errors import ConnectionLost, SessionLost
 from masterworker.words.model import Task
 from masterworker.zookeeper.operations import Create, Operation, Refusal
-from masterworker.zookeeper.session import Session, Verdict
+from masterworker.zookeeper.replies import Verdict
+from masterworker.zookeeper.session import Session
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
 from tests.integration.running import (

@@ -15,7 +15,8 @@ from masterworker.words import paths, records
 from masterworker.words.model import State, Status, Worker
 from masterworker.zookeeper.inspection import Inspection
 from masterworker.zookeeper.operations import Create, Delete
-from masterworker.zookeeper.session import Reply, Session
+from masterworker.zookeeper.replies import Reply
+from masterworker.zookeeper.session import Session
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
 from tests.integration.running import (

@@ -15,7 +15,8 @@ from masterworker.words import paths, records
 from masterworker.words.model import Ledger, Master, State, Status, Task, Worker
 from masterworker.zookeeper.auditor import Auditor
 from masterworker.zookeeper.operations import Create, Delete
-from masterworker.zookeeper.session import Reply, Session
+from masterworker.zookeeper.replies import Reply
+from masterworker.zookeeper.session import Session
 from tests.faults.proxy import Proxy
 from tests.integration.running import (
     Tally,

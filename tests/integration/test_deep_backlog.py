@@ -7,7 +7,8 @@ from typing import Any
 
 from masterworker.words import paths, records
 from masterworker.words.model import Task
-from masterworker.zookeeper.session import Reply, Session
+from masterworker.zookeeper.replies import Reply
+from masterworker.zookeeper.session import Session
 from masterworker.zookeeper.survey import LISTING_SHARE, SHORT_LISTING, Survey
 from tests.integration.running import tree
 

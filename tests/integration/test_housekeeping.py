@@ -13,7 +13,8 @@ from masterworker.words import records
 from masterworker.words.model import Ledger, State, Status
 from masterworker.zookeeper.cleaner import Cleaner
 from masterworker.zookeeper.operations import Delete
-from masterworker.zookeeper.session import Reply, Session
+from masterworker.zookeeper.replies import Reply
+from masterworker.zookeeper.session import Session
 from masterworker.zookeeper.survey import Survey
 from tests.integration.book_protocol import BookWorker, book_client
 from tests.integration.running import (

@@ -16,7 +16,7 @@ from masterworker import BadConfiguration, NotTrusted, Tls, Unavailable
 from masterworker.dev.server import ServerTls, ZooKeeperServer
 from masterworker.words.login import Login
 from masterworker.zookeeper import tls as module
-from masterworker.zookeeper.access import identify
+from masterworker.zookeeper.acls import identify
 from masterworker.zookeeper.session import Session
 from tests.certificates import Authority
 from tests.waiting import eventually

@@ -20,7 +20,7 @@ from masterworker.words.access import (
 )
 from masterworker.words.errors import BadRecord
 from masterworker.words.model import Task, Worker
-from masterworker.zookeeper.access import AccessLists, identities_in
+from masterworker.zookeeper.acls import AccessLists, identities_in
 from masterworker.zookeeper.operations import Create, Unreadable, Znode
 
 WHO = Identities(master=("m",), worker=("w", "v"), client=("a", "b"), operator=("o",))

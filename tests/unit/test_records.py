@@ -387,7 +387,7 @@ WORST_PAYLOAD = b"p" * (limits.MAX_PAYLOAD + limits.MAX_SEAL)
 
 def test_the_largest_task_fits_into_one_request() -> None:
     """Payload, options and history at their limits leave room for the paths around the record."""
-    records.check_options(WORST_OPTIONS)
+    limits.check_options(WORST_OPTIONS)
     data = records.encode_task(WORST_TASK, WORST_PAYLOAD)
     name = "x" * limits.MAX_NAME
     around = 3 * len(paths.assignment(name, name)) + 1_000  # create, delete, checks, headers
@@ -431,8 +431,8 @@ def test_a_header_too_long_for_its_length_field_is_refused() -> None:
 
 def test_options_are_bounded() -> None:
     """Options that would crowd out the history are refused before a task is submitted."""
-    records.check_options({str(n): "" for n in range(limits.MAX_OPTIONS)})
-    records.check_options({"a": "x" * (limits.MAX_OPTION_BYTES - 1)})
+    limits.check_options({str(n): "" for n in range(limits.MAX_OPTIONS)})
+    limits.check_options({"a": "x" * (limits.MAX_OPTION_BYTES - 1)})
     for options in (
         {str(n): "" for n in range(limits.MAX_OPTIONS + 1)},
         {"a": "x" * limits.MAX_OPTION_BYTES},
@@ -441,13 +441,13 @@ def test_options_are_bounded() -> None:
         {"a": "\udcff"},  # what a shell's undecodable argument becomes
     ):
         with pytest.raises(Refused):
-            records.check_options(options)  # type: ignore[arg-type]
+            limits.check_options(options)  # type: ignore[arg-type]
 
 
 @given(st.text())
 def test_a_tail_keeps_the_end_within_its_bound(text: str) -> None:
     """Evidence is cut to its last bytes, is always Unicode text, and never grows."""
-    end = records.tail(text * 200)
+    end = limits.tail(text * 200)
     assert len(end.encode()) <= limits.MAX_DETAIL
     sound = (text * 200).encode(errors="replace").decode()
     assert sound.endswith(end)

@@ -76,9 +76,9 @@ def test_sealed_nonsense_is_told_apart(inner: bytes) -> None:
 def test_the_largest_still_fits() -> None:
     """Sealed with the most options there can be, the largest payload is within its bound."""
     options = {f"{n:02}" + "x" * 120: "y" * 125 for n in range(limits.MAX_OPTIONS)}
-    records.check_options(options)
+    limits.check_options(options)
     sealed = seal().payload(bytes(limits.MAX_PAYLOAD), options)
-    records.check_payload(sealed, "it", "new")
+    limits.check_payload(sealed, "it", "new")
     assert len(seal().payload(b"x" * 100, {})) == 100 + 33
 
 

@@ -11,7 +11,7 @@ import click
 from ..words.access import Identities, check_identity, letters
 from ..words.errors import NotAuthorized
 from ..words.login import Login
-from ..zookeeper.access import identify
+from ..zookeeper.acls import identify
 from ..zookeeper.lockdown import Listed, Lockdown
 from .command import Group, hosts_option
 from .login import login_options

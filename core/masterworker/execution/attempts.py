@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..words import records
+from ..words import limits
 from ..words.errors import PayloadTooLarge
 from ..words.executor import Executor, TaskContext
 from ..words.model import Reason, Task
@@ -106,7 +106,7 @@ def _objection(executor: str, result: object) -> str:
         got = type(result).__name__
         return f"executor {executor!r} returned {got}, expected bytes (or None for an empty result)"
     try:
-        records.check_payload(result, f"the result of executor {executor!r}")
+        limits.check_payload(result, f"the result of executor {executor!r}")
     except PayloadTooLarge as error:
         return str(error)
     return ""
@@ -115,4 +115,4 @@ def _objection(executor: str, result: object) -> str:
 def _evidence(error: BaseException) -> str:
     """The end of the traceback, without our own frame at its top."""
     top = error.__traceback__.tb_next if error.__traceback__ else None
-    return records.tail("".join(traceback.format_exception(type(error), error, top)).rstrip())
+    return limits.tail("".join(traceback.format_exception(type(error), error, top)).rstrip())

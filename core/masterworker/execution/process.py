@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
-from ..words import limits, records
+from ..words import limits
 from ..words.model import Reason
 from . import frames
 from .guardian import Guardian
@@ -324,4 +324,4 @@ def _poll(pidfd: int) -> select.poll:
 def _with_output(what: str, output: str) -> str:
     """Evidence that begins with what happened and ends with the child's last output."""
     room = limits.MAX_DETAIL - len(what.encode()) - 1
-    return records.tail(f"{what}\n{output.encode()[-room:].decode(errors='ignore')}".rstrip())
+    return limits.tail(f"{what}\n{output.encode()[-room:].decode(errors='ignore')}".rstrip())

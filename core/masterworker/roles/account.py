@@ -32,7 +32,8 @@ from ..words.model import Ledger
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.ledgers import write_aside
 from ..zookeeper.operations import Code, Create, Delete, Operation, Refusal, Set, Znode, size
-from ..zookeeper.session import Session, Verdict
+from ..zookeeper.replies import Verdict
+from ..zookeeper.session import Session
 from .future import TaskFuture
 
 log = logging.getLogger(__name__)

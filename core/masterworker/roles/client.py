@@ -99,7 +99,7 @@ class Client:
         """
         checked = _checked(payloads)
         paths.check_executor(executor)
-        records.check_options(options or {})
+        limits.check_options(options or {})
         if attempts is not None and not 1 <= attempts <= limits.MAX_ATTEMPTS:
             raise Refused(f"attempts={attempts}: a task can have 1 to {limits.MAX_ATTEMPTS}")
         futures: list[TaskFuture] = []
@@ -213,7 +213,7 @@ def _checked(payloads: Iterable[bytes]) -> list[bytes]:
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise TypeError(f"a payload is bytes, not {type(payload).__name__}: encode it")
         checked.append(bytes(payload))
-        records.check_payload(checked[-1], f"payload {len(checked)}")
+        limits.check_payload(checked[-1], f"payload {len(checked)}")
     return checked
 
 

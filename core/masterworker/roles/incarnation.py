@@ -11,12 +11,11 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from ..decisions import life
 from ..execution.attempts import Job, Outcome
-from ..words import book, paths, records
+from ..words import paths, records
 from ..words.errors import (
     BadRecord,
     ConnectionLost,
@@ -25,15 +24,16 @@ from ..words.errors import (
     SealBroken,
     SessionLost,
 )
-from ..words.executor import Executor, TaskContext
-from ..words.model import Attempt, Ledger, Reason, Task, Worker, WorkerState
-from ..words.sealing import Keys, Seal
+from ..words.executor import Executor
+from ..words.model import Ledger, Reason, Worker, WorkerState
+from ..words.sealing import Keys
 from ..zookeeper import batches
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.operations import Code, Create, Delete, Refusal, Set, Unreadable
 from ..zookeeper.quarantine import Quarantine
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
+from .clerk import Clerk, Held, understand
 from .crew import Crew
 from .heart import Heart
 
@@ -47,15 +47,6 @@ COMMITTED_BYTES: Final = 8 * 1024 * 1024
 
 LOOK_INTERVAL: Final = 30.0
 """Seconds between looks at everything even though no watch told of a change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A task this incarnation holds, with all it needs to run it or to hand it back."""
-
-    task: Task
-    payload: bytes
-    version: int
 
 
 class Incarnation:
@@ -73,9 +64,8 @@ class Incarnation:
         self.id = f"{name}-{secrets.token_hex(6)}"
         self._session = session
         self._crew = crew
-        self._executors = executors
         self._announcement = announcement
-        self._keys = keys
+        self._clerk = Clerk(self.id, executors, crew.config, keys)
         self._folder = Listing(session, paths.assignments(self.id))
         self._held: dict[str, Held] = {}
         self._held_bytes = 0
@@ -164,7 +154,9 @@ class Incarnation:
             self._collect()
             ended = self._some_ended()
             if ended:
-                self._commit(self._settle(outcome) for outcome in ended)
+                self._commit(
+                    self._clerk.settle(self._held[outcome.task_id], outcome) for outcome in ended
+                )
                 if self._ended:
                     self._session.wake.set()  # for the rest
         except ConnectionLost:
@@ -252,59 +244,31 @@ class Incarnation:
 
     def _understand(self, path: str, data: bytes, version: int) -> Held | None:
         try:
-            task = book.task_in(path.rpartition("/")[2], data)
+            return understand(path.rpartition("/")[2], data, version)
         except BadRecord as error:
             self._quarantine.add(path, str(error))
             return None
-        return Held(task, book.payload_in(data), version)
 
     def _begin(self, fresh: list[Held]) -> None:
         """Start these tasks; what came too late, or is not for this worker, goes back."""
-        ours = [held for held in fresh if self._can_run(held.task) and not self._draining]
+        ours = [held for held in fresh if self._clerk.can_run(held.task) and not self._draining]
         self._crew.start(self._jobs(ours))
         if len(ours) < len(fresh):
             begun = {held.task.id for held in ours}
             self.hand_back([held.task.id for held in fresh if held.task.id not in begun])
-
-    def _can_run(self, task: Task) -> bool:
-        has_key = not task.sealed or task.sealed in self._announcement.keys
-        return has_key and task.executor in self._executors
 
     def _jobs(self, tasks: Iterable[Held]) -> list[Job]:
         """A job for each task; one whose payload does not open has failed."""
         jobs = []
         for held in tasks:
             try:
-                jobs.append(self._job(held))
+                jobs.append(self._clerk.job(held))
             except SealBroken as error:
                 now, task_id = time.time(), held.task.id
                 self._ended[task_id] = Outcome(
                     task_id, now, now, reason=Reason.FAILED, detail=str(error), unopened=True
                 )
         return jobs
-
-    def _job(self, held: Held) -> Job:
-        task, payload, options = held.task, held.payload, held.task.options
-        seal = self._seal(task)
-        if seal is not None:
-            payload, options = seal.open_payload(payload)
-        context = TaskContext(
-            task_id=task.id,
-            executor=task.executor,
-            worker=self.id,
-            attempt=len(task.history) + 1,
-            submitted=task.submitted,
-            options=options,
-            config=self._crew.config(task.executor),
-            sealed=seal is not None,
-        )
-        return Job(task, payload, context)
-
-    def _seal(self, task: Task) -> Seal | None:
-        """What opens and seals for a task, if it is sealed."""
-        if not task.sealed or self._keys is None:
-            return None
-        return self._keys.seal(task.id, task.executor, task.sealed)
 
     def _collect(self) -> None:
         """Take in the outcomes that have arrived."""
@@ -318,31 +282,6 @@ class Incarnation:
                 self._ended[outcome.task_id] = outcome
 
     # --- committing --------------------------------------------------------------------------
-
-    def _settle(self, outcome: Outcome) -> batches.Unit[str]:
-        """The change that records an outcome: the status, or the way back for another attempt."""
-        held = self._held[outcome.task_id]
-        task, result, detail = held.task, outcome.result or b"", outcome.detail
-        seal = self._seal(task)
-        if outcome.reason is None:
-            result = seal.result(result) if seal else result
-            move = life.complete(task, self.id, outcome.started, outcome.ended)
-        else:
-            if seal and not outcome.unopened:
-                detail = seal.evidence(detail, len(task.history))
-            attempt = Attempt(self.id, outcome.reason, detail, outcome.started, outcome.ended)
-            attempts = self._executors[task.executor].attempts
-            move = life.fail(task, attempt, attempts, outcome.ended)
-        return self._unit(held, move, result)
-
-    def _unit(self, held: Held, move: life.Move, result: bytes = b"") -> batches.Unit[str]:
-        if move.status is not None:
-            data = book.status_data(move.task, move.status, result)
-        else:
-            data = book.task_data(move.task, held.payload)
-        create = Create(move.target, data, owners=(held.task.owner,))
-        operations = (Delete(move.source, held.version), create)
-        return batches.Unit(held.task.id, operations)
 
     def _commit(self, units: Iterable[batches.Unit[str]]) -> None:
         failpoint("worker.before-commit")
@@ -406,7 +345,7 @@ class Incarnation:
         if self._returning:
             log.info("handing back %d tasks", len(self._returning))
             going = [self._held[task] for task in self._returning]
-            self._commit(self._unit(held, life.hand_back(held.task, self.id)) for held in going)
+            self._commit(self._clerk.hand_back(held) for held in going)
 
     def hand_back_all(self) -> None:
         """Put back whatever has no outcome yet."""

@@ -1,8 +1,14 @@
-"""The bounds everything keeps to. One place, so that a reader can add them up."""
+"""The bounds everything keeps to. One place, so that a reader can add them up.
+
+Behind them are the checks of those that users meet: an error says what to do instead.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+from .errors import PayloadTooLarge, Refused
 
 JUTE_MAXBUFFER: Final = 0xFFFFF
 """Bytes. ZooKeeper's default bound for one request; over it the server drops the connection.
@@ -85,3 +91,39 @@ trivial attempt needs no processor of its own, and a full batch keeps the batche
 
 BOOK_SLOTS: Final = 8
 """Tasks given at a time to a worker that knows only the book's protocol, which says no number."""
+
+
+def most_bytes(sealed: str) -> int:
+    """How long a payload or result can be; `sealed` names the key if it is sealed."""
+    return MAX_PAYLOAD + MAX_SEAL if sealed else MAX_PAYLOAD
+
+
+def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
+    """Raise PayloadTooLarge if `payload` cannot stand in one znode; `what` begins the message."""
+    if len(payload) > most_bytes(sealed):
+        raise PayloadTooLarge(
+            f"{what} has {len(payload):,} bytes, and the limit is {MAX_PAYLOAD:,} bytes "
+            "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
+        )
+
+
+def tail(text: str) -> str:
+    """The end of a text, as much of it as an attempt's evidence may hold."""
+    return text.encode(errors="replace")[-MAX_DETAIL:].decode(errors="ignore")
+
+
+def check_options(options: Mapping[str, str]) -> None:
+    """Raise Refused if a task cannot carry these options."""
+    texts = [*options, *options.values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise Refused("a task's options map text to text; put anything else into the payload")
+    try:
+        size = sum(len(text.encode()) for text in texts)
+    except UnicodeEncodeError as error:
+        raise Refused(f"an option is not Unicode text: {error}") from None
+    if len(options) > MAX_OPTIONS or size > MAX_OPTION_BYTES:
+        raise Refused(
+            f"{len(options)} options with {size:,} bytes; the limits are "
+            f"{MAX_OPTIONS} options and {MAX_OPTION_BYTES:,} bytes: "
+            "put the data into the payload"
+        )

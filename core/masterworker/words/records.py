@@ -8,23 +8,23 @@
            ..  body        the payload or the result, as it was given
 
 The header stands apart from the body so that a master can weigh a task without touching its
-payload. Nothing read here is trusted: every field's type and size is checked, and what does not
-fit raises BadRecord with the field's name. Data without the mark is not one of our records, and
-means something only where the book's protocol gives it a meaning.
+payload. A record that is not sound raises BadRecord: fields.py reads the header. Data without the
+mark is not one of our records, and means something only where the book's protocol gives it a
+meaning.
 """
 
 from __future__ import annotations
 
-import reprlib
 import struct
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgpack
 
 from . import limits
 from .access import MAX_IDENTITY, Identities
-from .errors import BadRecord, FutureRecord, PayloadTooLarge, Refused
+from .errors import BadRecord, FutureRecord, PayloadTooLarge
+from .fields import Fields
 from .model import (
     FINISHED,
     Attempt,
@@ -37,7 +37,6 @@ from .model import (
     Worker,
     WorkerState,
 )
-from .paths import is_executor, is_key_id, is_name
 
 MARK: Final = b"\xc1MW"
 FORMAT: Final = 2
@@ -51,7 +50,6 @@ _LONGEST_LIST: Final = 1_000
 
 _PREFIX = struct.Struct("!3sBcH")
 _TASK, _STATUS, _WORKER, _MASTER, _LEDGER, _ACCESS = b"t", b"s", b"w", b"m", b"l", b"a"
-_EnumT = TypeVar("_EnumT", State, Reason, WorkerState)
 
 
 def is_record(data: bytes) -> bool:
@@ -69,42 +67,6 @@ def body(data: bytes) -> bytes:
     return data[_PREFIX.size + _PREFIX.unpack_from(data)[3] :]
 
 
-def most_bytes(sealed: str) -> int:
-    """How long a payload or result can be; `sealed` names the key if it is sealed."""
-    return limits.MAX_PAYLOAD + limits.MAX_SEAL if sealed else limits.MAX_PAYLOAD
-
-
-def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
-    """Raise PayloadTooLarge if `payload` cannot stand in one znode; `what` begins the message."""
-    if len(payload) > most_bytes(sealed):
-        raise PayloadTooLarge(
-            f"{what} has {len(payload):,} bytes, and the limit is {limits.MAX_PAYLOAD:,} bytes "
-            "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
-        )
-
-
-def tail(text: str) -> str:
-    """The end of a text, as much of it as an attempt's evidence may hold."""
-    return text.encode(errors="replace")[-limits.MAX_DETAIL :].decode(errors="ignore")
-
-
-def check_options(options: Mapping[str, str]) -> None:
-    """Raise Refused if a task cannot carry these options."""
-    texts = [*options, *options.values()]
-    if not all(isinstance(text, str) for text in texts):
-        raise Refused("a task's options map text to text; put anything else into the payload")
-    try:
-        size = sum(len(text.encode()) for text in texts)
-    except UnicodeEncodeError as error:
-        raise Refused(f"an option is not Unicode text: {error}") from None
-    if len(options) > limits.MAX_OPTIONS or size > limits.MAX_OPTION_BYTES:
-        raise Refused(
-            f"{len(options)} options with {size:,} bytes; the limits are "
-            f"{limits.MAX_OPTIONS} options and {limits.MAX_OPTION_BYTES:,} bytes: "
-            "put the data into the payload"
-        )
-
-
 def check_ledger(ledger: Ledger) -> None:
     """Raise BadRecord if these books cannot be right, so that nobody would read them again."""
     if ledger.unsettled < 0:
@@ -118,7 +80,7 @@ def check_ledger(ledger: Ledger) -> None:
 
 def encode_task(task: Task, payload: bytes) -> bytes:
     """A task with its payload. Raises PayloadTooLarge."""
-    check_payload(payload, f"the payload of task {task.id}", task.sealed)
+    limits.check_payload(payload, f"the payload of task {task.id}", task.sealed)
     header: dict[str, Any] = {"executor": task.executor, "submitted": task.submitted}
     if task.attempts is not None:
         header["attempts"] = task.attempts
@@ -137,7 +99,7 @@ def encode_task(task: Task, payload: bytes) -> bytes:
 
 def encode_status(status: Status, result: bytes = b"") -> bytes:
     """A status with its result. Raises PayloadTooLarge."""
-    check_payload(result, "the result", status.sealed)
+    limits.check_payload(result, "the result", status.sealed)
     header: dict[str, Any] = {
         "state": status.state.value,
         "executor": status.executor,
@@ -220,7 +182,7 @@ def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
 
 
 def _attempt_row(attempt: Attempt) -> list[Any]:
-    detail = tail(attempt.detail)
+    detail = limits.tail(attempt.detail)
     return [attempt.worker, attempt.reason.value, detail, attempt.started, attempt.ended]
 
 
@@ -229,7 +191,7 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
 
 def decode_task(task: str, data: bytes) -> Task:
     """The task named `task` whose record is `data`; `body(data)` is its payload."""
-    fields = _Fields(_decode(_TASK, data))
+    fields = Fields(_decode(_TASK, data))
     decoded = Task(
         id=task,
         executor=fields.executor("executor"),
@@ -251,7 +213,7 @@ def decode_task(task: str, data: bytes) -> Task:
 
 def decode_status(data: bytes) -> Status:
     """The status whose record is `data`; `body(data)` is the task's result."""
-    fields = _Fields(_decode(_STATUS, data))
+    fields = Fields(_decode(_STATUS, data))
     state = fields.choice("state", State)
     if state not in FINISHED:
         raise BadRecord(f"a status that records the state {state}, which is none to end in")
@@ -270,7 +232,7 @@ def decode_status(data: bytes) -> Status:
 
 def decode_worker(data: bytes) -> Worker:
     """The worker whose announcement is `data`."""
-    fields = _Fields(_decode(_WORKER, data))
+    fields = Fields(_decode(_WORKER, data))
     slots = fields.count("slots", 0, limits.MAX_SLOTS)
     return Worker(
         executors=fields.offered("executors"),
@@ -288,7 +250,7 @@ def decode_worker(data: bytes) -> Worker:
 
 def decode_master(data: bytes) -> Master:
     """The master whose announcement is `data`."""
-    fields = _Fields(_decode(_MASTER, data))
+    fields = Fields(_decode(_MASTER, data))
     return Master(
         id=fields.name("id"),
         host=fields.text("host"),
@@ -300,7 +262,7 @@ def decode_master(data: bytes) -> Master:
 
 def decode_ledger(data: bytes) -> Ledger:
     """The books of a client; a ledger that does not add up is a BadRecord."""
-    fields = _Fields(_decode(_LEDGER, data))
+    fields = Fields(_decode(_LEDGER, data))
     ledger = Ledger(
         accepted=fields.count("accepted", 0),
         taken=fields.count("taken", 0),
@@ -313,7 +275,7 @@ def decode_ledger(data: bytes) -> Ledger:
 
 def decode_access(data: bytes) -> Identities:
     """Who has which role, as `data` says."""
-    fields = _Fields(_decode(_ACCESS, data))
+    fields = Fields(_decode(_ACCESS, data))
     return Identities(
         master=fields.identities("master"),
         worker=fields.identities("worker"),
@@ -343,142 +305,3 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise BadRecord(f"a header that is a {type(header).__name__}, not a map")
     return header
-
-
-class _Fields:
-    """A decoded header, and one checked reader for each type a field can have."""
-
-    __slots__ = ("_header",)
-
-    def __init__(self, header: dict[str, Any]) -> None:
-        self._header = header
-
-    def __contains__(self, key: str) -> bool:
-        return self._header.get(key) is not None
-
-    def _fail(self, key: str, expected: str) -> BadRecord:
-        found = reprlib.repr(self._header.get(key))  # repr itself fails on a deep enough nest
-        return BadRecord(f"field {key!r} is {found:.100}, expected {expected}")
-
-    def text(self, key: str, most: int = limits.MAX_TEXT) -> str:
-        value = self._header.get(key, "")
-        if not isinstance(value, str) or len(value) > most:
-            raise self._fail(key, f"text of at most {most} characters")
-        return value
-
-    def name(self, key: str) -> str:
-        value = self._header.get(key)
-        if not isinstance(value, str) or not is_name(value):
-            raise self._fail(key, "a name")
-        return value
-
-    def executor(self, key: str) -> str:
-        value = self._header.get(key)
-        if not isinstance(value, str) or not is_executor(value):
-            raise self._fail(key, "an executor's name")
-        return value
-
-    def key_id(self, key: str) -> str:
-        value = self._header.get(key)
-        if value is None:
-            return ""
-        if not isinstance(value, str) or not is_key_id(value):
-            raise self._fail(key, "a key's id")
-        return value
-
-    def key_ids(self, key: str) -> tuple[str, ...]:
-        values = self._header.get(key) or []
-        sound = isinstance(values, list) and len(values) <= limits.MAX_KEYS
-        if not sound or not all(isinstance(one, str) and is_key_id(one) for one in values):
-            raise self._fail(key, f"a list of at most {limits.MAX_KEYS} keys' ids")
-        return tuple(values)
-
-    def seconds(self, key: str) -> float | None:
-        return _seconds(self._header.get(key), lambda: self._fail(key, "seconds, or nothing"))
-
-    def count(self, key: str, least: int, most: int = limits.MAX_COUNT) -> int:
-        value = self._header.get(key)
-        if type(value) is not int or not least <= value <= most:
-            raise self._fail(key, f"a whole number from {least} to {most}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self._header.get(key, False)
-        if not isinstance(value, bool):
-            raise self._fail(key, "true or false")
-        return value
-
-    def choice(self, key: str, options: type[_EnumT]) -> _EnumT:
-        return _choice(
-            options,
-            self._header.get(key),
-            lambda: self._fail(key, f"one of {', '.join(options)}"),
-        )
-
-    def identities(self, key: str) -> tuple[str, ...]:
-        values = self._header.get(key)
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise self._fail(key, "a list of identities")
-        return tuple(values)
-
-    def options(self, key: str) -> Mapping[str, str]:
-        value = self._header.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._fail(key, "a map of text to text")
-        try:
-            check_options(value)
-        except Refused as error:
-            raise BadRecord(f"field {key!r}: {error}") from None
-        return value
-
-    def offered(self, key: str) -> Mapping[str, bool]:
-        value = self._header.get(key)
-        if not isinstance(value, dict) or len(value) > limits.MAX_EXECUTORS:
-            raise self._fail(key, f"a map of at most {limits.MAX_EXECUTORS} executors")
-        for name, inline in value.items():
-            if not (isinstance(name, str) and is_executor(name) and isinstance(inline, bool)):
-                raise self._fail(key, "a map of executor names to true or false")
-        return value
-
-    def history(self, key: str) -> tuple[Attempt, ...]:
-        rows = self._header.get(key)
-        if rows is None:
-            return ()
-        most = limits.MAX_ATTEMPTS + limits.MAX_LOSSES
-        if not isinstance(rows, list) or len(rows) > most:
-            raise self._fail(key, f"a list of at most {most} attempts")
-        return tuple(self._attempt(key, row) for row in rows)
-
-    def _attempt(self, key: str, row: object) -> Attempt:
-        def fail() -> BadRecord:
-            return self._fail(key, "a list of [worker, reason, detail, started, ended]")
-
-        if not isinstance(row, list) or len(row) < 5:
-            raise fail()
-        worker, reason, detail, started, ended = row[:5]
-        if not (_fits(worker, limits.MAX_NAME) and _fits(detail, limits.MAX_DETAIL)):
-            raise fail()
-        why = _choice(Reason, reason, fail)
-        return Attempt(worker, why, detail, _seconds(started, fail), _seconds(ended, fail))
-
-
-def _fits(value: object, most: int) -> bool:
-    """Whether this is text of at most `most` bytes."""
-    return isinstance(value, str) and len(value.encode()) <= most
-
-
-def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-        raise fail()
-    return float(value)
-
-
-def _choice(options: type[_EnumT], value: object, fail: Callable[[], BadRecord]) -> _EnumT:
-    try:
-        return options(value if isinstance(value, str) else "")
-    except ValueError:
-        raise fail() from None

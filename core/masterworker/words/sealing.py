@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgpack
 
-from . import limits, records
+from . import limits
 from .errors import BadConfiguration, NotAuthorized, Refused, SealBroken
 from .model import Attempt
 
@@ -104,7 +104,7 @@ class Seal:
         """The payload and the options in a sealed payload."""
         try:
             options, payload = msgpack.unpackb(self._open("payload", sealed))
-            records.check_options(options)
+            limits.check_options(options)
             return bytes(memoryview(payload)), options
         except (ValueError, TypeError, AttributeError, Refused) as error:
             raise SealBroken(f"the payload of task {self._task_id} is sealed nonsense") from error

@@ -20,7 +20,8 @@ from ..words import limits
 from ..words.errors import ConnectionLost
 from .failpoints import failpoint
 from .operations import Operation, Refusal, size
-from .session import Session, Verdict
+from .replies import Verdict
+from .session import Session
 
 T = TypeVar("T")
 

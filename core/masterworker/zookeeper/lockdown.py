@@ -17,7 +17,7 @@ from kazoo.security import ACL, Id
 from ..words import access, paths, records
 from ..words.access import CHROOT, Identities
 from ..words.errors import BadConfiguration, MasterworkerError, NotAuthorized
-from .access import AccessLists, identities_in
+from .acls import AccessLists, identities_in
 from .operations import Code, Create, Set
 from .reader import Reader
 from .session import Session

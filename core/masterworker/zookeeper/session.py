@@ -14,18 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
-from kazoo.exceptions import (
-    AuthFailedError,
-    ConnectionClosedError,
-    ConnectionLoss,
-    NoAuthError,
-    NoNodeError,
-    SessionExpiredError,
-)
-from kazoo.exceptions import KazooException as _KazooError
-from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState, KeeperState
 
 from ..words import limits, paths
@@ -37,14 +27,14 @@ from ..words.errors import (
     Unavailable,
 )
 from ..words.login import Login
-from . import access, tls
+from . import tls
+from .acls import AccessLists, learn
 from .connection import kazoo_client
 from .handshakes import Handshakes
 from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
+from .replies import Reply, Verdict
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
@@ -60,70 +50,6 @@ FIRST_READ: Final = 16
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds to wait for kazoo to close a session; its stop() can hang after failed authentication."""
-
-
-class Reply(Generic[T]):
-    """The answer to a request that is under way."""
-
-    def __init__(self, session: Session, result: Any, what: str) -> None:
-        self._session = session
-        self._result = result
-        self._what = what
-        self._deadline = time.monotonic() + session.timeout
-
-    def wait(self) -> T | None:
-        """The answer, or None if the znode asked for does not exist.
-
-        Raises ConnectionLost if the connection broke, so that nobody knows whether the request was
-        carried out; SessionLost if the session is over, which it also is once an answer is
-        overdue by the session's timeout; NotAuthorized.
-        """
-        try:
-            answer: T = self._result.get(timeout=max(0.0, self._deadline - time.monotonic()))
-        except NoNodeError:
-            return None
-        except KazooTimeoutError:
-            self._session.abandon(f"no answer to {self._what} for {self._session.timeout:g} s")
-            raise SessionLost(
-                f"no answer to {self._what} in time: the session is given up"
-            ) from None
-        except (SessionExpiredError, ConnectionClosedError) as error:
-            self._session.abandon(f"{type(error).__name__} at {self._what}")
-            raise SessionLost(f"the session ended during {self._what}") from error
-        except ConnectionLoss as error:
-            raise ConnectionLost(f"the connection broke during {self._what}") from error
-        except (NoAuthError, AuthFailedError) as error:
-            raise NotAuthorized(
-                f"ZooKeeper refused {self._what}: the credentials do not suffice"
-            ) from error
-        except _KazooError as error:
-            raise MasterworkerError(
-                f"ZooKeeper answered {self._what} with {type(error).__name__}"
-            ) from error
-        return answer
-
-
-class Verdict:
-    """The answer to a commit that is under way."""
-
-    def __init__(self, session: Session, reply: Reply[list[Refusal]]) -> None:
-        self._session = session
-        self._reply = reply
-
-    def wait(self) -> Refusal | None:
-        """None if all was carried out, else why nothing was. Raises what Reply.wait raises.
-
-        A session that ends while its multi is being handled is told by a refusal.
-        """
-        refusals = self._reply.wait()
-        if not refusals:
-            return None
-        if refusals[0].code == Code.SESSION_EXPIRED:
-            self._session.abandon("it expired during a multi")
-            raise SessionLost("the session expired during a multi")
-        if refusals[0].code == Code.SESSION_MOVED:
-            raise ConnectionLost("the session moved to another server during a multi")
-        return refusals[0]
 
 
 class Session:
@@ -143,7 +69,7 @@ class Session:
         wake: threading.Event | None = None,
     ) -> None:
         self.hosts = hosts
-        self.access: access.AccessLists | None = None
+        self.access: AccessLists | None = None
         self._login = login or Login()
         self.wake = wake or threading.Event()
         self._lost = threading.Event()
@@ -179,7 +105,7 @@ class Session:
             )
         self._confirmed = time.monotonic()
         try:
-            self.access = access.learn(self, self._login)
+            self.access = learn(self, self._login)
         except MasterworkerError as error:
             self.close(timeout=0.5)
             if not isinstance(error, ConnectionLost | SessionLost):
@@ -282,8 +208,7 @@ class Session:
         A new session may have come to one that lags behind what an earlier session of ours saw.
         """
         self._require()
-        reply: Reply[str] = Reply(self, self._kazoo.sync_async("/"), "a sync")
-        reply.wait()
+        self._reply(self._kazoo.sync_async("/"), "a sync").wait()
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -291,21 +216,19 @@ class Session:
         """Carry out all operations or none."""
         what = f"a multi of {len(operations)} operations at {operations[0].path}"
         acl_of = self.access.of if self.access else None
-        return Verdict(self, self.send(Multi(operations, self.chroot, acl_of), what))
+        return Verdict(self.send(Multi(operations, self.chroot, acl_of), what))
 
     def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
         """The names of a znode's children; `watch` is called once when they next change."""
         self._require()
         result = self._kazoo.get_children_async(path, watch=watch)
-        return Reply(self, result, f"the list of {path}")
+        return self._reply(result, f"the list of {path}")
 
     def get(self, path: str, watch: Callable[[Any], None] | None = None) -> Znode | None:
         """A znode's data; `watch` is called once when it next changes."""
         self._require()
-        reply: Reply[Any] = Reply(
-            self, self._kazoo.get_async(path, watch=watch), f"the data of {path}"
-        )
-        answer = reply.wait()
+        result = self._kazoo.get_async(path, watch=watch)
+        answer = self._reply(result, f"the data of {path}").wait()
         if answer is None:
             return None
         data, stat = answer
@@ -317,10 +240,8 @@ class Session:
     def watch_existence(self, path: str, watch: Callable[[Any], None]) -> bool:
         """Whether a znode exists; `watch` is called once when that changes, or its data does."""
         self._require()
-        reply: Reply[Any] = Reply(
-            self, self._kazoo.exists_async(path, watch=watch), f"the existence of {path}"
-        )
-        return reply.wait() is not None
+        result = self._kazoo.exists_async(path, watch=watch)
+        return self._reply(result, f"the existence of {path}").wait() is not None
 
     def read(self, names: Sequence[str]) -> list[Found]:
         """The data of a few znodes, all as of one moment: it is one request, however many."""
@@ -352,7 +273,10 @@ class Session:
         self._require()
         result = self._kazoo.handler.async_result()
         self._kazoo._call(request, result)
-        return Reply(self, result, what)
+        return self._reply(result, what)
+
+    def _reply(self, result: Any, what: str) -> Reply[Any]:
+        return Reply(result, what, self.timeout, self.abandon)
 
     def _require(self) -> None:
         """Raise unless a request can be sent now.
@@ -380,7 +304,7 @@ class Session:
         """Make a folder of ours, or with no chroot, one above it; it may be there by now."""
         acl_of = self.access.of if self.access and chroot else None
         request = Multi([Create(path.removeprefix(chroot))], chroot, acl_of)
-        refusal = Verdict(self, self.send(request, f"the creation of {path}")).wait()
+        refusal = Verdict(self.send(request, f"the creation of {path}")).wait()
         if refusal is not None and refusal.code != Code.NODE_EXISTS:
             raise _refused(refusal, path)
 

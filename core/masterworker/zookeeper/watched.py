@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from .operations import Znode
-from .session import Reply, Session
+from .replies import Reply
+from .session import Session
 
 
 class _Watched:

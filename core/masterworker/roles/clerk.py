@@ -1,0 +1,112 @@
+"""The worker's paperwork: an assignment becomes a job, and its outcome the change that records it.
+
+A clerk does no I/O and remembers nothing but who it writes for. What is sealed is opened and sealed
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..decisions import life
+from ..execution.attempts import Job, Outcome
+from ..words import book
+from ..words.executor import Executor, TaskContext
+from ..words.model import Attempt, Task
+from ..words.sealing import Keys, Seal
+from ..zookeeper.batches import Unit
+from ..zookeeper.operations import Create, Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task that an incarnation holds, with all it needs to run it or to hand it back.
+
+    `version` is that of its assignment.
+    """
+
+    task: Task
+    payload: bytes
+    version: int
+
+
+def understand(name: str, data: bytes, version: int) -> Held:
+    """The task in an assignment called `name`. Raises BadRecord."""
+    return Held(book.task_in(name, data), book.payload_in(data), version)
+
+
+class Clerk:
+    """Writes for the incarnation `worker`, which offers `executors` and has `keys`.
+
+    `config` returns what the operator configured for an executor.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        executors: Mapping[str, Executor],
+        config: Callable[[str], Any],
+        keys: Keys | None,
+    ) -> None:
+        self._worker = worker
+        self._executors = executors
+        self._config = config
+        self._keys = keys
+
+    def can_run(self, task: Task) -> bool:
+        """Whether this worker has the executor, and the key if the task is sealed."""
+        has_key = not task.sealed or (self._keys is not None and task.sealed in self._keys.ids)
+        return has_key and task.executor in self._executors
+
+    def job(self, held: Held) -> Job:
+        """What is to be run for a task. Raises SealBroken if its payload does not open."""
+        task, payload, options = held.task, held.payload, held.task.options
+        seal = self._seal(task)
+        if seal is not None:
+            payload, options = seal.open_payload(payload)
+        context = TaskContext(
+            task_id=task.id,
+            executor=task.executor,
+            worker=self._worker,
+            attempt=len(task.history) + 1,
+            submitted=task.submitted,
+            options=options,
+            config=self._config(task.executor),
+            sealed=seal is not None,
+        )
+        return Job(task, payload, context)
+
+    def settle(self, held: Held, outcome: Outcome) -> Unit[str]:
+        """The change that records an outcome: the status, or the way back for another attempt."""
+        task, result, detail = held.task, outcome.result or b"", outcome.detail
+        seal = self._seal(task)
+        if outcome.reason is None:
+            result = seal.result(result) if seal else result
+            move = life.complete(task, self._worker, outcome.started, outcome.ended)
+            return _change(held, move, result)
+        if seal and not outcome.unopened:
+            detail = seal.evidence(detail, len(task.history))
+        attempt = Attempt(self._worker, outcome.reason, detail, outcome.started, outcome.ended)
+        attempts = self._executors[task.executor].attempts
+        return _change(held, life.fail(task, attempt, attempts, outcome.ended))
+
+    def hand_back(self, held: Held) -> Unit[str]:
+        """The change that puts a task back into the queue."""
+        return _change(held, life.hand_back(held.task, self._worker))
+
+    def _seal(self, task: Task) -> Seal | None:
+        """What opens and seals for a task, if it is sealed."""
+        if not task.sealed or self._keys is None:
+            return None
+        return self._keys.seal(task.id, task.executor, task.sealed)
+
+
+def _change(held: Held, move: life.Move, result: bytes = b"") -> Unit[str]:
+    if move.status is not None:
+        data = book.status_data(move.task, move.status, result)
+    else:
+        data = book.task_data(move.task, held.payload)
+    create = Create(move.target, data, owners=(held.task.owner,))
+    return Unit(held.task.id, (Delete(move.source, held.version), create))

@@ -1,0 +1,97 @@
+"""The answers to requests that are under way, and what kazoo's exceptions mean.
+
+To wait for one is to learn of three ends: it was carried out, it was refused, or nobody knows. The
+third is ConnectionLost, after which whoever asked must read before it writes again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from kazoo.exceptions import (
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    NoAuthError,
+    NoNodeError,
+    SessionExpiredError,
+)
+from kazoo.exceptions import KazooException as _KazooError
+from kazoo.handlers.threading import KazooTimeoutError
+
+from ..words.errors import ConnectionLost, MasterworkerError, NotAuthorized, SessionLost
+from .operations import Code, Refusal
+
+T = TypeVar("T")
+
+
+class Reply(Generic[T]):
+    """The answer to a request that is under way.
+
+    It is overdue after `timeout` seconds. `abandon` gives the session up, and is told why; `what`
+    names the request in errors.
+    """
+
+    def __init__(
+        self, result: Any, what: str, timeout: float, abandon: Callable[[str], None]
+    ) -> None:
+        self._result = result
+        self._what = what
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self.abandon = abandon
+
+    def wait(self) -> T | None:
+        """The answer, or None if the znode asked for does not exist.
+
+        Raises ConnectionLost if the connection broke, so that nobody knows whether the request was
+        carried out; SessionLost if the session is over, which it also is once an answer is
+        overdue by the session's timeout; NotAuthorized.
+        """
+        try:
+            answer: T = self._result.get(timeout=max(0.0, self._deadline - time.monotonic()))
+        except NoNodeError:
+            return None
+        except KazooTimeoutError:
+            self.abandon(f"no answer to {self._what} for {self._timeout:g} s")
+            raise SessionLost(
+                f"no answer to {self._what} in time: the session is given up"
+            ) from None
+        except (SessionExpiredError, ConnectionClosedError) as error:
+            self.abandon(f"{type(error).__name__} at {self._what}")
+            raise SessionLost(f"the session ended during {self._what}") from error
+        except ConnectionLoss as error:
+            raise ConnectionLost(f"the connection broke during {self._what}") from error
+        except (NoAuthError, AuthFailedError) as error:
+            raise NotAuthorized(
+                f"ZooKeeper refused {self._what}: the credentials do not suffice"
+            ) from error
+        except _KazooError as error:
+            raise MasterworkerError(
+                f"ZooKeeper answered {self._what} with {type(error).__name__}"
+            ) from error
+        return answer
+
+
+class Verdict:
+    """The answer to a commit that is under way."""
+
+    def __init__(self, reply: Reply[list[Refusal]]) -> None:
+        self._reply = reply
+
+    def wait(self) -> Refusal | None:
+        """None if all was carried out, else why nothing was. Raises what Reply.wait raises.
+
+        A session that ends while its multi is being handled is told by a refusal.
+        """
+        refusals = self._reply.wait()
+        if not refusals:
+            return None
+        if refusals[0].code == Code.SESSION_EXPIRED:
+            self._reply.abandon("it expired during a multi")
+            raise SessionLost("the session expired during a multi")
+        if refusals[0].code == Code.SESSION_MOVED:
+            raise ConnectionLost("the session moved to another server during a multi")
+        return refusals[0]
