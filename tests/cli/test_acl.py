@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kazoo.exceptions import NoAuthError
-from kazoo.security import OPEN_ACL_UNSAFE
+from kazoo.security import ACL, OPEN_ACL_UNSAFE, Id, Permissions
 
 from masterworker.dev.server import ZooKeeperServer
 from tests.cli.calling import Ended, mwctl
@@ -34,6 +34,11 @@ class Operator:
         password = self.tree.credentials["operator"].password
         assert password not in ended.out.decode() + ended.err, PASSWORD_SHOWN
         return ended
+
+    def entry(self, name: str, granted: int) -> ACL:
+        """An entry of an access list."""
+        scheme, _, text = self.tree.credentials[name].id.partition(":")
+        return ACL(granted, Id(scheme, text))
 
     def init(self, *clients: str, hosts: str = "", operator: str = "") -> Ended:
         """Lock the tree for one worker and these clients."""
@@ -79,6 +84,29 @@ def test_a_tree_is_locked_changed_and_looked_at(operator: Operator) -> None:
     assert operator.acl("show").code == 0
 
 
+def test_no_client_saves_its_rights_by_a_znode_of_its_own(operator: Operator) -> None:
+    """Znodes whose lists a client closed to operators are named, by `show` and by `init`; all else
+    is changed, so that this client can do no more."""
+    assert operator.init("alice", "bob").code == 0
+    with operator.tree.kazoo("bob") as his:
+        his_own = operator.entry("bob", Permissions.ALL)
+        his.create("/tasks/closed", b"", [his_own])
+        his.create(
+            "/tasks/unchangeable", b"", [his_own, operator.entry("operator", Permissions.READ)]
+        )
+        ended = operator.init("alice")
+        assert ended.code == 77
+        assert "2 znodes keep even operators out, /tasks/" in ended.err
+        assert "/tasks: 1 changed" in ended.lines
+        with pytest.raises(NoAuthError):
+            his.create("/tasks/another", b"")
+    shown = operator.acl("show", "-o", "json")
+    assert shown.code == 1
+    deviating = {one["path"]: one["found"] for one in json.loads(shown.out)["deviating"]}
+    assert deviating.keys() == {"/tasks/closed", "/tasks/unchangeable"}
+    assert deviating["/tasks/closed"] == {}
+
+
 def test_nobody_locks_himself_out(operator: Operator) -> None:
     """Without a chroot, or with somebody else as the only operator, nothing is changed."""
     root = operator.init("alice", hosts=operator.tree.hosts.partition("/")[0])
@@ -92,3 +120,11 @@ def test_a_password_is_no_identity(operator: Operator) -> None:
     """A mistaken identity is refused before anything is done."""
     ended = operator.acl("init", "--master=master:pass", "--worker=x509:CN=w", "--client=x509:CN=a")
     assert (ended.code, "is no identity" in ended.err) == (78, True)
+
+
+def test_an_identity_that_zookeeper_does_not_know(operator: Operator) -> None:
+    """Certificates' names at a server that knows of none are refused before anything is done."""
+    names = ("--master=x509:CN=m", "--worker=x509:CN=w", "--client=x509:CN=a")
+    ended = operator.acl("init", *names)
+    assert (ended.code, "authProvider.x509" in ended.err) == (78, True), ended.err
+    assert operator.acl("show").code == 1

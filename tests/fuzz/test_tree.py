@@ -168,7 +168,11 @@ def test_child_of_a_status_does_not_keep_the_others(hosts: str) -> None:
     assert finding.startswith(f"{folder}/7: ")
 
 
-@pytest.mark.parametrize("accepted", [0, limits.MAX_COUNT], ids=["too little", "too much"])
+@pytest.mark.parametrize(
+    "accepted",
+    [0, limits.MAX_COUNT, limits.MAX_COUNT - 11],
+    ids=["too little", "too much", "too much for others"],
+)
 def test_master_writes_no_books_that_nobody_can_read(hosts: str, accepted: int) -> None:
     """A forged ledger is set aside before it spoils the sum of all, or is made worse."""
     with tree(hosts) as kazoo, client(hosts) as submitter:

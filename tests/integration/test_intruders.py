@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
-from kazoo.security import OPEN_ACL_UNSAFE
+from kazoo.security import ACL, OPEN_ACL_UNSAFE, Id, Permissions
 
 from masterworker import Client, Credentials, Login, NotAuthorized, TaskContext
+from masterworker.decisions.plan import plan
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.roles.master import Master, MasterSettings
 from masterworker.roles.worker import Worker, WorkerSettings
 from masterworker.words import paths, records
 from masterworker.words.executor import Executor
 from masterworker.words.model import State, Task
+from masterworker.words.model import Worker as WorkerRecord
 from masterworker.zookeeper.inspection import Inspection
+from masterworker.zookeeper.moves import Mover
+from masterworker.zookeeper.survey import Survey
 from tests.integration import running
 from tests.integration.locked import Locked
 from tests.waiting import eventually
@@ -236,3 +241,51 @@ def test_an_impossible_owner_harms_nobody_else(scene: Scene, operator: KazooClie
         assert bob.submit(b"true", executor="late").result(20) == b"true"
         assert operator.exists(lie)
         operator.delete(lie)
+
+
+def pose_as_worker(tree: Locked, kazoo: KazooClient, name: str, owner: str) -> list[ACL]:
+    """Register a worker that offers `late` by hand; return its access list, without the master."""
+    ours, masters = (Id(*tree.credentials[one].id.split(":", 1)) for one in ("other", "master"))
+    own = [ACL(Permissions.ALL, ours)]
+    record = records.encode_worker(WorkerRecord({"late": True}, 100, 0, owner=owner))
+    kazoo.create(f"/assign/{name}", b"", [*own, ACL(Permissions.ALL, masters)])
+    kazoo.create(f"/workers/{name}", record, [*own, ACL(Permissions.READ, masters)], ephemeral=True)
+    return own
+
+
+def test_a_worker_unknown_to_the_master_is_given_nothing(scene: Scene, other: KazooClient) -> None:
+    """It could not read its tasks: they go to a worker that can."""
+    tree = scene.tree
+    unknown = tree.credentials["alice"].id
+    pose_as_worker(tree, other, "unknown", unknown)
+    late = Executor("late", lambda payload, _task: payload, inline=True)
+    with (
+        tree.client("bob") as bob,
+        running.worker(tree.hosts, late, login=tree.login("worker")),
+    ):
+        futures = bob.submit_many([b"x"] * 20, executor="late")
+        assert [future.result(20) for future in futures] == [b"x"] * 20
+    assert other.get_children("/assign/unknown") == []
+    other.delete("/workers/unknown")
+
+
+def test_a_worker_that_hides_is_given_nothing_more(server: ZooKeeperServer) -> None:
+    """A worker closes its registration once it is known: the primary does not try again at once."""
+    tree = Locked(f"{server.hosts}/hiding-{secrets.token_hex(4)}")
+    tree.lock()
+    with (
+        tree.session("master") as session,
+        tree.kazoo("other") as other,
+        tree.client("bob") as bob,
+    ):
+        bob.submit(b"x", executor="late")
+        bob.flush(10)
+        own = pose_as_worker(tree, other, "hiding", tree.credentials["other"].id)
+        survey = Survey(session)
+        survey.refresh()
+        moves = plan(survey.snapshot(), time.time())
+        assert len(moves) == 1
+        other.set_acls("/workers/hiding", own)
+        assert Mover(session, survey, 0).carry_out(moves).overtaken == 1
+        survey.refresh()
+        assert plan(survey.snapshot(), time.time()) == []

@@ -375,9 +375,11 @@ def test_a_variable_of_ours_is_never_passed() -> None:
 def test_a_user_that_cannot_be_had_is_refused(
     monkeypatch: pytest.MonkeyPatch, other: sandbox.User
 ) -> None:
-    """It is unknown, or cannot run us, or the worker is not root: each says what to do."""
+    """It is unknown, is root, or cannot run us, or the worker is not root: each says what to do."""
     with pytest.raises(BadConfiguration, match="no such user; make one with `useradd"):
         find_user("no-such-user")
+    with pytest.raises(BadConfiguration, match="that is root"):
+        find_user(pwd.getpwuid(0).pw_name)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/nowhere/python")
         with pytest.raises(BadConfiguration, match="cannot run /nowhere/python"):

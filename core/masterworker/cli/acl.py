@@ -81,13 +81,19 @@ def init(
     with reading(hosts, login) as session:
         me = identify(session, login)
         who = Identities(tuple(masters), tuple(workers), tuple(clients), tuple(operators) or (me,))
-        changed = Lockdown(session).lock(who, me)
+        changed, denied = Lockdown(session).lock(who, me)
     for kind, count in Counter(one.kind for one in changed).items():
         click.echo(f"{kind}: {count:,} changed")
-    if not changed:
+    if not changed and not denied:
         click.echo("every znode had the access list it should have")
     if not operators:
         say(f"the operator is you, {me}")
+    if denied:
+        raise NotAuthorized(
+            f"{len(denied):,} znodes keep even operators out, {denied[0].path} the first: whoever "
+            "made them chose such a list. All others are as they should be. Delete these with "
+            "`deleteall` of zkCli.sh, as ZooKeeper's super user (superDigest) where it is refused"
+        )
 
 
 @acl.command("show", examples=["mwctl acl show", "mwctl acl show -o json | jq .deviating"])

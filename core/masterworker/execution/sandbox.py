@@ -135,6 +135,10 @@ def find_user(name: str) -> User:
             f"--task-user {name}: this machine has no such user; make one with "
             f"`useradd --system --shell /usr/sbin/nologin {name}`"
         ) from None
+    if entry.pw_uid == 0:
+        raise BadConfiguration(
+            f"--task-user {name}: that is root, from whom nothing is kept; name another user"
+        )
     user = User(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
     _probe(user)
     return user

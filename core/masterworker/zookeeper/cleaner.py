@@ -14,7 +14,7 @@ from typing import Final
 
 from ..decisions import cleaning
 from ..decisions.cleaning import Drop, Entry, Expire, Removal, Retire, Seen
-from ..words import paths, records
+from ..words import limits, paths, records
 from ..words.errors import BadRecord, NotAuthorized
 from ..words.model import Ledger
 from .failpoints import failpoint
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 REMOVED_TOGETHER: Final = 200
 """Statuses removed in one `multi`."""
+
+ACCEPTED_TOGETHER: Final = limits.JUTE_MAXBUFFER // 64
+"""More tasks than one write of a ledger can accept: creating one takes 73 bytes of the request."""
 
 
 class Cleaner:
@@ -109,6 +112,10 @@ class Cleaner:
     def _retire(self, path: str, entry: Entry) -> None:
         root = self._session.get(paths.STATUS)
         if root is None or entry.ledger is None:
+            return
+        if entry.ledger.accepted > entry.version * ACCEPTED_TOGETHER:  # or it could fill the sum
+            why = f"its ledger was written {entry.version:,} times, too seldom for what it counts"
+            self._survey.quarantine.add(path, f"{why}: {entry.ledger}")
             return
         try:
             sum_so_far = _ledger(root) or Ledger()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kazoo.protocol.serialization import GetACL, SetACL
 from kazoo.security import ACL, Id
@@ -30,7 +30,10 @@ UNDER_WAY: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One znode: the access list it has, and the one it should have; permissions by identity."""
+    """One znode: the access list it has, and the one it should have; permissions by identity.
+
+    `found` is empty for a list that does not even let us read itself.
+    """
 
     path: str
     kind: str
@@ -41,6 +44,14 @@ class Listed:
     def sound(self) -> bool:
         """Whether it has the list it should have."""
         return self.found == self.wanted
+
+
+class Locked(NamedTuple):
+    """Znodes that had another list than they should have: those changed, and those whose own list
+    keeps us from changing it."""
+
+    changed: list[Listed]
+    denied: list[Listed]
 
 
 class Lockdown:
@@ -54,7 +65,7 @@ class Lockdown:
         record, clients = self._session.read([paths.ACCESS, paths.ACCESS_CLIENTS])
         return identities_in(record, clients)
 
-    def lock(self, who: Identities, me: str) -> list[Listed]:
+    def lock(self, who: Identities, me: str) -> Locked:
         """Give every znode its list; return those whose list was another. Can be repeated.
 
         `me` is who we are: it must be among the operators, or this could never be undone. Raises
@@ -74,9 +85,10 @@ class Lockdown:
         self._session.access = AccessLists(who, me)
         self._write(paths.ACCESS, Identities(who.master, who.worker, (), who.operator))
         self._write(paths.ACCESS_CLIENTS, Identities(client=who.client))
-        changed = [one for one in self.walk(who) if not one.sound]
-        self._set(changed)
-        return changed
+        wrong = [one for one in self.walk(who) if not one.sound]
+        denied = self._set(wrong)
+        kept_out = {one.path for one in denied}
+        return Locked([one for one in wrong if one.path not in kept_out], denied)
 
     def walk(self, who: Identities) -> Iterator[Listed]:
         """Every znode below the chroot, and that itself, as it is and as it should be."""
@@ -107,7 +119,10 @@ class Lockdown:
                 for path in part
             ]
             for path, reply in zip(part, replies, strict=True):
-                answer: Any = reply.wait()
+                try:
+                    answer: Any = reply.wait()
+                except NotAuthorized:
+                    answer = ((), None)
                 if answer is not None:
                     yield path, access.kind_of(path), _by_identity(answer[0])
 
@@ -121,10 +136,17 @@ class Lockdown:
                 return
             if refusal.code == Code.NO_AUTH:
                 raise NotAuthorized(f"ZooKeeper does not let us write {path}: only operators may")
+            if refusal.code == Code.INVALID_ACL:
+                raise BadConfiguration(
+                    "ZooKeeper does not know one of these identities: it takes digest:USER:HASH, "
+                    "and x509:NAME where its zoo.cfg has authProvider.x509; no list was changed"
+                )
             if refusal.code != Code.NODE_EXISTS:
                 raise MasterworkerError(f"{path} cannot be written: {refusal}")
 
-    def _set(self, listed: Sequence[Listed]) -> None:
+    def _set(self, listed: Sequence[Listed]) -> list[Listed]:
+        """Give each the list it should have; return those whose own list does not let us."""
+        denied = []
         for part in _parts(listed, UNDER_WAY):
             replies = [
                 self._session.send(
@@ -133,8 +155,12 @@ class Lockdown:
                 )
                 for one in part
             ]
-            for reply in replies:
-                reply.wait()
+            for one, reply in zip(part, replies, strict=True):
+                try:
+                    reply.wait()
+                except NotAuthorized:
+                    denied.append(one)
+        return denied
 
     def _absolute(self, path: str) -> str:
         return self._session.chroot + ("" if path == CHROOT else path)

@@ -60,8 +60,8 @@ class Mover:
                 self._done(move)
             for move, refusal in report.refused:
                 self._refused(move, refusal)
-            for move, _ in report.blocked:
-                log.info("worker %s left before it got task %s", move.to_worker, move.task.id)
+            for move, refusal in report.blocked:
+                self._blocked(move, refusal)
             summary.done += len(report.done)
             summary.overtaken += len(report.refused) + len(report.blocked)
             if report.unknown:
@@ -141,6 +141,14 @@ class Mover:
             self._survey.assigned.setdefault(move.to_worker, {})[move.task.id] = move.task
         if move.event is not Event.ASSIGN:
             log.info("task %s: %s from worker %s", move.task.id, move.event, move.worker)
+
+    def _blocked(self, move: Move, refusal: Refusal) -> None:
+        """The worker is not to be seen; if it has left, the watch on it tells."""
+        if refusal.code == Code.NO_NODE:
+            log.info("worker %s left before it got task %s", move.to_worker, move.task.id)
+        else:
+            what = f"it cannot be seen whether worker {move.to_worker} is there: {refusal}"
+            self._survey.shun(move.to_worker, what)
 
     def _refused(self, move: Move, refusal: Refusal) -> None:
         """One move failed for itself alone.

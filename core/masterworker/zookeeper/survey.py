@@ -87,15 +87,9 @@ class Survey:
             self.backlog.remove(task)
 
     def identity_of(self, worker: str) -> tuple[str, ...]:
-        """The worker's identity for access lists; none in an open tree.
-
-        A worker's word is not enough: it must be one that the operator named.
-        """
+        """The worker's identity for access lists; none in an open tree."""
         announced = self.workers.get(worker)
-        access = self._session.access
-        if announced is None or access is None or announced.owner not in access.who.worker:
-            return ()
-        return (announced.owner,)
+        return (announced.owner,) if announced is not None and announced.owner else ()
 
     def shun(self, worker: str, why: str) -> None:
         """Give this worker no more tasks: its folder cannot be written to."""
@@ -179,11 +173,21 @@ class Survey:
         """
         try:
             znode = value.read()
-            return None if znode is None else book.worker_in(znode.data)
+            return None if znode is None else self._known(book.worker_in(znode.data))
         except (BadRecord, NotAuthorized) as error:
             value.stale = False
             self.quarantine.add(value.path, str(error))
             return Worker({}, 0, 0)
+
+    def _known(self, worker: Worker) -> Worker:
+        """The worker, if it could read what it is given. Raises BadRecord."""
+        access = self._session.access
+        if access is not None and worker.owner not in access.who.worker:
+            raise BadRecord(
+                f"its identity, {worker.owner or 'none'}, was not among the workers' when this "
+                "master started: name it to `mwctl acl init`, then restart the masters"
+            )
+        return worker
 
     # --- the backlog -------------------------------------------------------------------------
 
