@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kazoo.client import KazooClient
+from kazoo.security import ACL, ANYONE_ID_UNSAFE, Permissions
 
 from masterworker.words import records
 from masterworker.words.model import Ledger, State, Status
@@ -176,6 +177,37 @@ def test_folder_that_vanishes_while_it_is_read(hosts: str) -> None:
         survey.refresh()
         vanishing.close()
         assert list(survey.assigned) == ["lost"]
+
+
+class Closing(Session):
+    """A session that finds a client's folder closed whenever it comes to list it."""
+
+    def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
+        if path == f"/status/{GONE}":
+            closed = ACL(Permissions.ALL & ~Permissions.READ, ANYONE_ID_UNSAFE)
+            self._kazoo.set_acls(path, [closed])
+        return super().children(path, watch)
+
+
+def test_folder_that_is_closed_while_it_is_judged(hosts: str) -> None:
+    """A client that closes its folder at the worst moment keeps it, and does not end the primary;
+    what else there is, is removed."""
+    now = 0.0
+    with tree(hosts) as kazoo:
+        leave_statuses(kazoo, 1)
+        leave_statuses(kazoo, 1, "f" * 16)
+        closing = Closing(hosts, timeout=10.0)
+        closing.start()
+        survey = Survey(closing)
+        cleaner = Cleaner(
+            closing, survey, 0, status_ttl=1, folder_ttl=1e9, grace=1, clock=lambda: now
+        )
+        cleaner.sweep()
+        now = 10.0
+        cleaner.sweep()
+        closing.close()
+        assert kazoo.exists(f"/status/{GONE}/1")
+        assert not kazoo.exists(f"/status/{'f' * 16}/1")
 
 
 def test_registered_worker_without_a_folder_gets_one(hosts: str) -> None:

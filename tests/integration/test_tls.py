@@ -19,6 +19,7 @@ from masterworker.zookeeper import tls as module
 from masterworker.zookeeper.acls import identify
 from masterworker.zookeeper.session import Session
 from tests.certificates import Authority
+from tests.waiting import eventually
 
 DEADLINE = 20.0  # seconds for a connection, or for what is wrong with it to be found out
 PATIENCE = 2.0  # seconds for one that is to come to nothing; each try takes milliseconds
@@ -101,6 +102,27 @@ def test_the_server_refuses_us(secure: ZooKeeperServer, folder: Path) -> None:
             session(secure.secure_hosts, shown),
         ):
             pass
+
+
+def test_certificates_are_replaced_at_work(tmp_path: Path) -> None:
+    """A session goes on when the authority and all certificates are made anew, also if half of the
+    files were written when it first tried to reconnect."""
+    old, renewed = Authority(tmp_path), Authority(tmp_path, "next")
+    old.key_store("server", addresses=["127.0.0.1"])
+    old.sign("alice")
+    files = ServerTls(tmp_path / "server.pem", tmp_path / "authority.pem")
+    with ZooKeeperServer(tls=files) as server, session(server.secure_hosts, tls(tmp_path)) as ours:
+        before = ours.identity
+        server.kill()
+        renewed.key_store("server", addresses=["127.0.0.1"])
+        (tmp_path / "alice.crt").write_text("half a certificate")
+        eventually(lambda: not ours.connected, what="the connection is noticed to be gone")
+        (tmp_path / "authority.pem").write_bytes(renewed.file.read_bytes())
+        renewed.sign("alice")
+        server.restart()
+        eventually(lambda: ours.connected, what="it is connected again")
+        assert ours.read(["/"])[0] is not None
+        assert ours.identity == before
 
 
 def test_tls_and_no_tls_do_not_meet(secure: ZooKeeperServer, folder: Path) -> None:

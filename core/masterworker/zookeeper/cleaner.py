@@ -15,7 +15,7 @@ from typing import Final
 from ..decisions import cleaning
 from ..decisions.cleaning import Drop, Entry, Expire, Removal, Retire, Seen
 from ..words import paths, records
-from ..words.errors import BadRecord
+from ..words.errors import BadRecord, NotAuthorized
 from ..words.model import Ledger
 from .failpoints import failpoint
 from .ledgers import write_aside
@@ -128,11 +128,16 @@ class Cleaner:
         """Remove a folder's statuses and book them, a bounded number in each `multi`.
 
         The names are listed only now: if the folder has changed since it was judged, one of them
-        may be new.
+        may be new. Whoever made it may have given themselves the right to close it meanwhile, and
+        that must not end the primary.
         """
         ledger, version = entry.ledger, entry.version
-        names = self._session.children(path).wait() or []
-        again = self._session.get(path)
+        try:
+            names = self._session.children(path).wait() or []
+            again = self._session.get(path)
+        except NotAuthorized as error:
+            self._survey.quarantine.add(path, str(error))
+            return
         if again is None or ledger is None or _mark(again) != entry.mark:
             return
         numbers = [n for n in self._survey.quarantine.sift(path, names) if paths.is_number(n)]

@@ -1,13 +1,17 @@
 """TLS for kazoo: connections made and judged here, since kazoo's own do three things amiss.
 
 kazoo also trusts every authority the system trusts; a private cluster's servers are signed by its
-own. It reads the key's file at each connection, and finds a wrong one only then; an encrypted key
-without a password makes OpenSSL ask at the terminal. And it waits for the socket even when what it
-wants lies decrypted in memory already, if several answers came in one record.
+own. It reads the key's file only at each connection, and finds a wrong one only then; an encrypted
+key without a password makes OpenSSL ask at the terminal. And it waits for the socket even when what
+it wants lies decrypted in memory already, if several answers came in one record.
+
+Certificates end, and are replaced under those who are at work. So the files are read at the start
+and again at each connection, and while they are not usable, what was read before still is.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -17,6 +21,8 @@ from kazoo.client import KazooClient
 
 from ..words.errors import BadConfiguration, NotTrusted, Unavailable
 from ..words.login import Tls
+
+log = logging.getLogger(__name__)
 
 Opener = Callable[..., socket.socket]
 """kazoo's way to open a connection: an address, and as keywords a timeout and the host's name."""
@@ -31,6 +37,11 @@ def use(kazoo: KazooClient, tls: Tls) -> None:
     def open_connection(
         address: tuple[str, int], *, hostname: str = "", timeout: float = 0.0, **_unused: Any
     ) -> socket.socket:
+        nonlocal context
+        try:
+            context = context_for(tls)
+        except BadConfiguration as error:
+            log.warning("%s; going on with what was read before", error)
         plain = socket.create_connection(address, timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return context.wrap_socket(plain, server_hostname=hostname or address[0])
