@@ -1,7 +1,7 @@
 """Histories made by hand, for the judge's own tests: a cluster's commits in a few words.
 
 Every method is one transaction, by default as the protocol wants it. Time goes on by a tenth of a
-second with each.
+second with each. What processes wrote down beside it, and the judgement, are functions below.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from masterworker.words.model import (
 )
 from tests.chaos.answers import result_of
 from tests.chaos.history import Check, Create, Delete, Operation, Set, Transaction
+from tests.chaos.journals import Execution, Handed, Journals, Settings
+from tests.chaos.judge import judge
+from tests.chaos.verdict import Promise, Verdict
 
 CLIENT = "00000000000000c1"
 MASTER, WORKER, OTHER, CLIENTS = 0x10, 0x21, 0x22, 0x30
@@ -156,3 +159,28 @@ class Scene:
         self.assign(task, self.one)
         self.complete(task, self.one, WORKER)
         return task
+
+
+SETTINGS = Settings(session_timeout=3.0, tick=0.5, delta=1.0, began=BEGAN, settled=BEGAN + 100)
+
+
+def verdict(scene: Scene, **journals: object) -> Verdict:
+    """The judgement of a scene; `journals` are fields of Journals."""
+    return judge(scene.transactions, Journals(settings=SETTINGS, **journals))  # type: ignore[arg-type]
+
+
+def broken(scene: Scene, **journals: object) -> set[Promise]:
+    """The promises broken in a scene."""
+    return set(verdict(scene, **journals).findings.counts)
+
+
+def handed(task: str, token: str, **more: str) -> Handed:
+    """A result as a client was handed it."""
+    fields = {"outcome": "succeeded", "value": f"done:{token}", "reason": None, **more}
+    return Handed(BEGAN + 50, token, task, journal="client-1-7", **fields)  # type: ignore[arg-type]
+
+
+def run(task: str, worker: str, start: float, end: float, *, ended: bool = True) -> Execution:
+    """An execution; one that is not `ended` was last seen at `end`."""
+    process = worker.rpartition("-")[0]
+    return Execution(task, 1, worker, process, start, end, end=end if ended else None)

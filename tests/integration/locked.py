@@ -13,7 +13,7 @@ from masterworker import Client, Credentials, Login
 from masterworker.words.access import Identities
 from masterworker.zookeeper.lockdown import Lockdown
 from masterworker.zookeeper.session import Session
-from tests.integration.running import SESSION_TIMEOUT
+from tests.integration.running import SESSION_TIMEOUT, connected
 
 PEOPLE = ("operator", "master", "worker", "other", "alice", "bob")
 """Two identities of workers, `worker` and `other`, and two of clients."""
@@ -73,10 +73,6 @@ class Locked:
     def kazoo(self, name: str) -> Iterator[KazooClient]:
         """A plain kazoo client with somebody's credentials."""
         mine = self.credentials[name]
-        kazoo = KazooClient(self.hosts, auth_data=[("digest", f"{mine.user}:{mine.password}")])
-        kazoo.start(10)
-        try:
+        shown = [("digest", f"{mine.user}:{mine.password}")]
+        with connected(self.hosts, auth_data=shown) as kazoo:
             yield kazoo
-        finally:
-            kazoo.stop()
-            kazoo.close()

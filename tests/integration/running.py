@@ -124,10 +124,10 @@ def client(hosts: str) -> Client:
 
 
 @contextlib.contextmanager
-def connected(hosts: str) -> Iterator[KazooClient]:
-    """A plain kazoo client."""
+def connected(hosts: str, **settings: Any) -> Iterator[KazooClient]:
+    """A plain kazoo client; `settings` are its own."""
     retry = KazooRetry(max_tries=-1, delay=0.02, max_delay=0.1)
-    kazoo = KazooClient(hosts, timeout=10.0, connection_retry=retry)
+    kazoo = KazooClient(hosts, timeout=10.0, connection_retry=retry, **settings)
     kazoo.start(10)
     try:
         yield kazoo

@@ -92,7 +92,10 @@ class Answer(Generic[T]):
 
 
 class ModelSession:
-    """A session with the model; see `zookeeper.session.Session` for what its methods mean."""
+    """A session with the model; see `zookeeper.session.Session` for what its methods mean.
+
+    The tree is open: nobody has an identity, and no access list is looked at.
+    """
 
     def __init__(
         self,
@@ -104,6 +107,8 @@ class ModelSession:
         replica: Replica | None = None,
     ) -> None:
         self.hosts = "the model"
+        self.access = None
+        self.me: tuple[str, ...] = ()
         self.wake = wake
         self.clock = clock or Alone()
         self.timeout = timeout

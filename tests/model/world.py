@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from masterworker.words.login import Login
 from masterworker.zookeeper.operations import Operation
 from tests.model.session import ModelSession
 from tests.model.store import Replica, Store
@@ -198,8 +199,10 @@ class World:
 
     # --- connections -------------------------------------------------------------------------
 
-    def session(self, hosts: str, *, timeout: float = 10.0, wake: Event) -> ModelSession:
-        """What a role gets when it asks for a Session."""
+    def session(
+        self, hosts: str, *, login: Login | None = None, timeout: float = 10.0, wake: Event
+    ) -> ModelSession:
+        """What a role gets when it asks for a Session. Nobody asks it for its login."""
         began = sum(len(process.sessions) for process in self.processes)
         session = ModelSession(
             self.store,

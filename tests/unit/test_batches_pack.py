@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import cast
@@ -22,13 +22,15 @@ from masterworker.zookeeper.operations import (
     Delete,
     Operation,
     Refusal,
-    Set,
+    Znode,
     size,
 )
 from masterworker.zookeeper.session import Session
+from tests.model.store import EMPTY, Tree, carry_out
 from tests.unit import strategies  # noqa: F401 - sets the profile
 
 GUARD = Check("/epoch", 0)
+FOLDERS = ("/", "/from", "/to", "/workers")
 
 
 @dataclass
@@ -44,43 +46,46 @@ class Answer:
 
 
 @dataclass
-class Tree:
-    """The part of a session that batches need, on a dict of znodes and their versions.
+class Network:
+    """The part of a session that batches need, on a tree of the model's.
 
     It carries a request out when it is sent, and answers when it is asked. `fault` is asked before
     each request, by number, and may return the error to answer with instead.
     """
 
-    znodes: dict[str, int] = field(default_factory=dict)
+    znodes: Tree = field(default_factory=lambda: dict(EMPTY))
     requests: list[int] = field(default_factory=list)
     fault: Callable[[int], Exception | None] = lambda _: None
     unanswered: int = 0
     most_unanswered: int = 0
 
-    def commit(self, operations: Sequence[Operation]) -> Tree.Pending:
+    def commit(self, operations: Sequence[Operation]) -> Network.Pending:
         number = len(self.requests)
         self.requests.append(len(operations))
         self.unanswered += 1
         self.most_unanswered = max(self.most_unanswered, self.unanswered)
-        return Tree.Pending(self, Answer(self.fault(number) or self._apply(operations)))
+        return Network.Pending(self, Answer(self.fault(number) or self._apply(operations)))
 
     @dataclass
     class Pending:
-        tree: Tree
+        network: Network
         answer: Answer
 
         def wait(self) -> Refusal | None:
-            self.tree.unanswered -= 1
+            self.network.unanswered -= 1
             return self.answer.wait()
 
     def _apply(self, operations: Sequence[Operation]) -> Refusal | None:
-        after = dict(self.znodes)
-        for index, operation in enumerate(operations):
-            code = _carry_out(operation, after)
-            if code is not None:
-                return Refusal(index, code)
-        self.znodes = after
+        outcome = carry_out(operations, self.znodes, 1, 1)
+        if isinstance(outcome, Refusal):
+            return outcome
+        self.znodes, _ = outcome
         return None
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The znodes below the folders, with their versions."""
+        return {path: one.version for path, one in self.znodes.items() if path not in FOLDERS}
 
     def run(self, units: Sequence[Unit[int]], *guards: Operation) -> Report[int]:
         return self.run_groups(Group(guards, units))
@@ -89,34 +94,22 @@ class Tree:
         return commit(cast("Session", self), groups)
 
 
-def _carry_out(operation: Operation, znodes: dict[str, int]) -> Code | None:
-    path = operation.path
-    if isinstance(operation, Create):
-        if path in znodes:
-            return Code.NODE_EXISTS
-        znodes[path] = 0
-        return None
-    if path not in znodes:
-        return Code.NO_NODE
-    if operation.version not in (-1, znodes[path]):
-        return Code.BAD_VERSION
-    if isinstance(operation, Delete):
-        del znodes[path]
-    elif isinstance(operation, Set):
-        znodes[path] += 1
-    return None
-
-
 def move(number: int, weight: int = 0) -> Unit[int]:
     """The unit that moves one task, as a master or a worker does."""
     create = Create(f"/to/{number}", b"x" * weight)
     return Unit(number, (create, Delete(f"/from/{number}", 0)))
 
 
-def tree_of(count: int, bad: set[int]) -> Tree:
-    """A tree in which all moves below `count` can be made, except those that are bad."""
+def network_with(versions: Mapping[str, int]) -> Network:
+    """A network to a tree of these znodes and the folders they lie in."""
+    wanted = dict.fromkeys(FOLDERS, 0) | dict(versions)
+    return Network({path: Znode(b"", version, 0, 0, 0, 0, 0) for path, version in wanted.items()})
+
+
+def network_of(count: int, bad: set[int]) -> Network:
+    """One in which all moves below `count` can be made, except those that are bad."""
     here = {f"/from/{number}": 0 for number in range(count) if number not in bad}
-    return Tree({"/epoch": 0, **here})
+    return network_with({"/epoch": 0, **here})
 
 
 # --- packing ---------------------------------------------------------------------------------
@@ -196,13 +189,13 @@ def test_the_bad_are_found_and_the_others_go_through(count: int, data: st.DataOb
     requests more; the halves keep what is sent again at n log n operations.
     """
     bad = data.draw(st.sets(st.integers(0, count - 1), max_size=40), "bad")
-    tree = tree_of(count, bad)
-    report = tree.run([move(number) for number in range(count)], GUARD)
-    check_outcome(tree, report, count, bad)
+    network = network_of(count, bad)
+    report = network.run([move(number) for number in range(count)], GUARD)
+    check_outcome(network, report, count, bad)
     batches = math.ceil(count / (limits.BATCH_COUNT // 2))
-    assert len(tree.requests) <= batches + 3 * len(bad)
-    assert len(tree.requests) <= batches + (len(bad) + 1) * (math.log2(count) + 3)
-    assert sum(tree.requests) <= most_sent(count)
+    assert len(network.requests) <= batches + 3 * len(bad)
+    assert len(network.requests) <= batches + (len(bad) + 1) * (math.log2(count) + 3)
+    assert sum(network.requests) <= most_sent(count)
 
 
 def most_sent(count: int) -> float:
@@ -210,7 +203,7 @@ def most_sent(count: int) -> float:
     return 4 * count * (math.log2(count) + 2)
 
 
-def check_outcome(tree: Tree, report: Report[int], count: int, bad: set[int]) -> None:
+def check_outcome(network: Network, report: Report[int], count: int, bad: set[int]) -> None:
     """Every unit is in the list where it belongs, once, and the tree agrees."""
     good = set(range(count)) - bad
     assert sorted(report.done) == sorted(good)
@@ -218,23 +211,23 @@ def check_outcome(tree: Tree, report: Report[int], count: int, bad: set[int]) ->
     assert {refusal for _, refusal in report.refused} <= {Refusal(1, Code.NO_NODE)}
     assert not report.blocked
     assert not report.unknown
-    assert tree.znodes == {"/epoch": 0} | {f"/to/{number}": 0 for number in good}
+    assert network.versions == {"/epoch": 0} | {f"/to/{number}": 0 for number in good}
 
 
 @pytest.mark.parametrize("count", [1, 125, 500])
 def test_all_bad(count: int) -> None:
     """Even if nothing can be done, each unit is refused in one request of its own, no more."""
-    tree = tree_of(count, bad=set(range(count)))
-    report = tree.run([move(number) for number in range(count)], GUARD)
-    check_outcome(tree, report, count, set(range(count)))
-    assert len(tree.requests) == count
-    assert sum(tree.requests) <= most_sent(count)
+    network = network_of(count, bad=set(range(count)))
+    report = network.run([move(number) for number in range(count)], GUARD)
+    check_outcome(network, report, count, set(range(count)))
+    assert len(network.requests) == count
+    assert sum(network.requests) <= most_sent(count)
 
 
 def test_a_refusal_counts_within_its_unit() -> None:
     """Whoever reads it need not know what else was in the batch, guards or other units."""
-    tree = Tree({"/epoch": 0, "/from/1": 0, "/from/2": 7, "/from/3": 0, "/to/3": 0})
-    report = tree.run([move(1), move(2), move(3)], GUARD)
+    network = network_with({"/epoch": 0, "/from/1": 0, "/from/2": 7, "/from/3": 0, "/to/3": 0})
+    report = network.run([move(1), move(2), move(3)], GUARD)
     assert report.done == [1]
     assert sorted(report.refused) == [
         (2, Refusal(1, Code.BAD_VERSION)),
@@ -244,20 +237,20 @@ def test_a_refusal_counts_within_its_unit() -> None:
 
 def test_a_guard_blocks_its_whole_group() -> None:
     """The epoch is over: nothing is done, and everything is told with the guard's index."""
-    tree = tree_of(300, bad=set())
-    before = dict(tree.znodes)
-    report = tree.run([move(number) for number in range(300)], GUARD, Check("/workers/w"))
+    network = network_of(300, bad=set())
+    before = network.versions
+    report = network.run([move(number) for number in range(300)], GUARD, Check("/workers/w"))
     refusal = Refusal(1, Code.NO_NODE)
     assert report == Report(blocked=[(number, refusal) for number in range(300)])
-    assert tree.znodes == before
-    assert len(tree.requests) == 3
+    assert network.versions == before
+    assert len(network.requests) == 3
 
 
 def test_a_guard_blocks_no_other_group() -> None:
     """One worker is gone; the moves to the other go through."""
-    tree = tree_of(4, bad=set())
-    tree.znodes["/workers/b"] = 0
-    report = tree.run_groups(
+    network = network_of(4, bad=set())
+    network.znodes["/workers/b"] = Znode(b"", 0, 0, 0, 0, 0, 0)
+    report = network.run_groups(
         Group([GUARD, Check("/workers/a")], [move(0), move(1)]),
         Group([GUARD, Check("/workers/b")], [move(2), move(3)]),
     )
@@ -272,36 +265,36 @@ def test_a_broken_connection_leaves_all_that_was_not_answered_unknown() -> None:
         return ConnectionLost("cut") if number == 2 else None
 
     count = limits.BATCH_COUNT // 2
-    tree = tree_of(count * 20, bad=set())
-    tree.fault = broken
-    report = tree.run([move(number) for number in range(count * 20)], GUARD)
+    network = network_of(count * 20, bad=set())
+    network.fault = broken
+    report = network.run([move(number) for number in range(count * 20)], GUARD)
     assert report.done == list(range(2 * count))
     assert report.unknown == list(range(2 * count, 20 * count))
-    assert len(tree.requests) == 2 + limits.IN_FLIGHT
+    assert len(network.requests) == 2 + limits.IN_FLIGHT
     assert not report.refused
     assert not report.blocked
 
 
 def test_requests_under_way_are_bounded() -> None:
     """Several at a time, so that the server is never idle, and never more than IN_FLIGHT."""
-    tree = tree_of(5_000, bad=set(range(0, 5_000, 100)))
-    report = tree.run([move(number) for number in range(5_000)], GUARD)
+    network = network_of(5_000, bad=set(range(0, 5_000, 100)))
+    report = network.run([move(number) for number in range(5_000)], GUARD)
     assert len(report.done) == 4_950
-    assert tree.most_unanswered == limits.IN_FLIGHT
-    assert tree.unanswered == 0
+    assert network.most_unanswered == limits.IN_FLIGHT
+    assert network.unanswered == 0
 
 
 @pytest.mark.parametrize("error", [SessionLost("over"), NotAuthorized("no")])
 def test_the_end_of_a_session_is_raised(error: Exception) -> None:
     """There is nothing to report to go on with."""
-    tree = tree_of(1, bad=set())
-    tree.fault = lambda _: error
+    network = network_of(1, bad=set())
+    network.fault = lambda _: error
     with pytest.raises(type(error)):
-        tree.run([move(0)], GUARD)
+        network.run([move(0)], GUARD)
 
 
 def test_nothing_to_do_sends_nothing() -> None:
     """No request for no units."""
-    tree = Tree()
-    assert tree.run([], GUARD) == Report()
-    assert tree.requests == []
+    network = network_with({})
+    assert network.run([], GUARD) == Report()
+    assert network.requests == []

@@ -50,14 +50,6 @@ guardian.close()
 
 
 @pytest.fixture
-def guardian() -> Iterator[Guardian]:
-    guardian = Guardian()
-    guardian.start()
-    yield guardian
-    guardian.close()
-
-
-@pytest.fixture
 def group() -> Iterator[Callable[[], int]]:
     """Starts a process that leads a group of its own, and returns its pid."""
     started: list[subprocess.Popen[bytes]] = []

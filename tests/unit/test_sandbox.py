@@ -99,14 +99,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def guardian() -> Iterator[Guardian]:
-    guardian = Guardian()
-    guardian.start()
-    yield guardian
-    guardian.close()
-
-
-@pytest.fixture
 def bounded(
     site: Path, guardian: Guardian, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Sandbox], Attempt]]:
