@@ -8,7 +8,6 @@ ended once, every living client told, the audit content.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 
@@ -28,8 +27,6 @@ CHOICE = st.integers(0, 15)
 
 ATTEMPTS = st.sampled_from(["last", "end", "fail", "are cut short"])
 """What becomes of the attempts that run."""
-
-logging.getLogger("masterworker").setLevel(logging.CRITICAL)  # faults are what we are here for
 
 
 class System(RuleBasedStateMachine):

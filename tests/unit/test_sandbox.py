@@ -8,6 +8,7 @@ import pwd
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,17 @@ Attempt = Callable[..., Outcome]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder, readable by everybody, with the plugin above."""
     folder = tmp_path_factory.mktemp("plugins")
-    for opened in (folder, folder.parent, folder.parent.parent):
-        opened.chmod(0o755)
+    _open(folder, 0o755)
     return install(folder, "throw_sandbox", PLUGIN, distribution="throw-sandbox", version="1.0")
+
+
+def _open(folder: Path, mode: int) -> None:
+    """Let others into a folder of pytest's, through those above it."""
+    root = Path(tempfile.gettempdir()).resolve()
+    for one in (folder, *folder.parents):
+        if one.resolve() == root:
+            return
+        one.chmod(mode)
 
 
 @pytest.fixture
@@ -290,8 +299,7 @@ def test_the_worker_stops_an_attempt_of_another_user(
 @pytest.fixture
 def open_folder(tmp_path: Path) -> Path:
     """A folder in which everybody may write."""
-    for opened in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        opened.chmod(0o777)
+    _open(tmp_path, 0o777)
     return tmp_path
 
 

@@ -23,6 +23,7 @@ from tests.unit import strategies  # noqa: F401 - sets the profile
 
 A_KEY = base64.b64encode(b"k" * KEY_BYTES).decode()
 KEYS = Keys({"new": b"n" * KEY_BYTES, "old": b"o" * KEY_BYTES}, os.urandom)
+texts = st.text(max_size=9)
 MARKER = b"a marker that nobody may read"
 
 
@@ -30,7 +31,7 @@ def seal(task: str = "t-1", executor: str = "echo", key: str = "") -> Seal:
     return KEYS.seal(task, executor, key)
 
 
-@given(st.binary(max_size=200), st.dictionaries(st.text(max_size=9), st.text(max_size=9)))
+@given(st.binary(max_size=200), st.dictionaries(texts, texts, max_size=limits.MAX_OPTIONS))
 def test_what_is_sealed_opens_again(payload: bytes, options: dict[str, str]) -> None:
     """With the same task, executor and key, whatever it is; never twice in the same form."""
     sealed = seal().payload(payload, options)
