@@ -23,8 +23,9 @@ setup:  ## Make .venv, and install Java and ZooKeeper if they are missing
 demo: setup  ## Show the platform at work on this machine
 	$(VENV)/python -m masterworker.dev.demo
 
+# Most tests wait for a session to end somewhere: three at a time keep two cores busy.
 test: lint typecheck  ## Run every check: lint, types, and the whole test suite
-	$(VENV)/pytest
+	$(VENV)/pytest --numprocesses 3 --dist loadfile
 
 lint: setup  ## Check style and formatting
 	$(VENV)/ruff check $(CODE)

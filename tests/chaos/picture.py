@@ -94,6 +94,10 @@ class _Picture:
             f'width="{WIDTH}" height="{self._height}" role="img">'
         )
         settings = self._verdict.settings
+        yield (
+            "<desc>Tasks finished per second, who was in office when, the lives of the workers, "
+            "and each fault in the row of whom it struck.</desc>"
+        )
         yield f"<style>{STYLE}</style>"
         title = f"Fault campaign, seed {settings.seed}: {'ok' if self._verdict.ok else 'broken'}"
         yield f'<text class="title" x="{LEFT}" y="20">{escape(title)}</text>'

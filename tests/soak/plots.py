@@ -26,6 +26,7 @@ def chart(title: str, unit: str, series: Series) -> str:
     top = nice(max((value for points in series.values() for _, value in points), default=0.0))
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f"<desc>{escape(title)} over time, a line for each process.</desc>",
         f"<style>{STYLE}</style>",
         f'<text class="title" x="{LEFT}" y="20">{escape(title)} ({escape(unit)})</text>',
     ]
