@@ -98,7 +98,7 @@ def test_a_worker_that_dies_with_its_mail_unread_is_noticed(
     guardian.extend(time.monotonic() + 1000.0)
     guardian.watch(second)
     guardian.close()  # to the guardian the same as the worker's death
-    assert not is_alive(second)
+    eventually(lambda: not is_alive(second))
 
 
 def test_a_lease_that_ends_kills_what_is_watched_and_no_other(
@@ -149,8 +149,8 @@ def test_closing_kills_what_is_still_watched(group: Callable[[], int]) -> None:
     one = group()
     guardian.watch(one)
     guardian.close()
-    assert not is_alive(one)
     assert not guardian.alive
+    eventually(lambda: not is_alive(one), what="the group is dead")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
