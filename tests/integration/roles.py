@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from masterworker import Client
+from masterworker.decisions.audit import AuditReport
 from masterworker.dev.processes import Process, masterworker_command
 from masterworker.words import paths
 from masterworker.zookeeper.auditor import Auditor
@@ -225,8 +226,15 @@ class Cluster:
             return not status.pending and not sum(status.assigned.values())
 
         eventually(settled, what="no task is pending or assigned")
-        report = Auditor(self.session).report()
+
+        def told() -> AuditReport | None:
+            """What the audit says while no client takes a status."""
+            report = Auditor(self.session).report()
+            settled = report.taken + report.finished + report.expired
+            return report if settled == report.accepted or not report.ok else None
+
+        report = eventually(told, what="the books are still")
+        assert report is not None
         assert report.ok, report
         assert (report.lost, report.recorded_twice) == (0, 0), report
         assert report.accepted == accepted, report
-        assert report.taken + report.finished + report.expired == accepted, report

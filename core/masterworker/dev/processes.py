@@ -114,8 +114,13 @@ class Process(Startable):
         self.wait(deadline)
 
     def pause(self) -> None:
-        """Stop the command in its tracks (SIGSTOP); its connections stay open."""
+        """Stop the command in its tracks (SIGSTOP); its connections stay open.
+
+        It stands still when this returns: the signal takes a moment to reach every thread.
+        """
         self._started.send_signal(signal.SIGSTOP)
+        if self.alive:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused command go on (SIGCONT)."""
