@@ -203,7 +203,9 @@ def decode_task(task: str, data: bytes) -> Task:
         sealed=fields.key_id("sealed"),
         owner=fields.text("owner", MAX_IDENTITY),
     )
-    if decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES:
+    if decoded.history and (
+        decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES
+    ):
         raise BadRecord(  # and there would be no room to record how its next attempt ends
             f"field 'history' has {decoded.failures} failed attempts and {decoded.losses} lost "
             "workers: that task has ended"
