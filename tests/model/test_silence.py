@@ -49,3 +49,25 @@ def test_a_silence_that_only_the_worker_noticed_ends(cluster: Cluster) -> None:
     main.resume()
     job: Job = next(iter(hands.jobs.values()))
     assert job.context.attempt == 1
+
+
+def test_a_silence_that_ends_while_attempts_are_stopped_ends(cluster: Cluster) -> None:
+    """A round that stopped the attempts looked at nothing: the next comes soon, not in 30 s."""
+    worker, hands = at_work(cluster)
+    main = worker.actors[0]
+    (session,) = worker.sessions
+    stop_all = hands.stop_all
+
+    def answered_meanwhile() -> None:
+        session.confirmed = cluster.world.now()
+        stop_all()
+
+    hands.stop_all = answered_meanwhile  # type: ignore[method-assign]
+    cluster.world.advance(session.timeout * 0.9)
+    session.wake.set()
+    main.resume()
+    assert not hands.jobs, "the worker has fallen silent"
+    cluster.world.advance(session.timeout / 4)
+    assert main.is_ready, "nobody would ever wake it"
+    main.resume()
+    assert hands.jobs

@@ -130,11 +130,12 @@ class Incarnation:
         """The monotonic second at which it looks at everything again.
 
         While ZooKeeper is away there is nothing to look at; its return wakes the worker. The end of
-        a silence does not if the heart, which looks more seldom, never noticed it.
+        a silence does not if the heart, which looks more seldom, never noticed it. What the last
+        round found counts, not what is so by now: it looked at nothing if it found a silence.
         """
         if not self._session.connected:
             return float("inf")
-        return time.monotonic() + self._heart.interval if self.silent else self._next_look
+        return time.monotonic() + self._heart.interval if self._paused else self._next_look
 
     def round(self) -> None:
         """Take in what was assigned or taken away, and commit what has ended.
