@@ -135,7 +135,7 @@ class Inspection:
             [paths.master(name) for name in names], records.decode_master
         )
         workers = self._reader.workers()
-        assigned = self._reader.assigned()
+        pending, assigned = self._counts()
         entries = self._reader.entries()
         finished = sum(
             1 if not records.is_record(entry.data) else entry.children for entry in entries.values()
@@ -145,10 +145,26 @@ class Inspection:
             epoch=epoch.version if isinstance(epoch, Znode) else 0,
             masters=tuple(sorted(masters.values(), key=lambda one: one.id)),
             workers=workers,
-            assigned={name: len(tasks) for name, tasks in assigned.items()},
-            pending=len(self._reader.names(paths.TASKS)),
+            assigned=assigned,
+            pending=pending,
             finished=finished,
         )
+
+    def _counts(self) -> tuple[int, dict[str, int]]:
+        """How many tasks are pending, and how many each worker has, as of one moment.
+
+        Counted one after the other, a task that moves meanwhile would be in neither place.
+        """
+        workers = self._reader.names(paths.ASSIGN)
+        while True:
+            folders = [paths.TASKS, *(paths.assignments(name) for name in workers)]
+            pending, *assigned = (
+                _children(path, found)
+                for path, found in zip(folders, self._session.read(folders), strict=True)
+            )
+            known, workers = workers, self._reader.names(paths.ASSIGN)
+            if not set(workers) - set(known):  # else a task may have gone to who came meanwhile
+                return pending, dict(zip(known, assigned, strict=True))
 
     def offered(self, key_id: str = "") -> set[str]:
         """The executors that ready workers offer now; with a key's id, for tasks sealed with it."""
@@ -304,6 +320,12 @@ class Inspection:
         return explain.pending(
             task, primary=primary.id if primary else None, workers=self._reader.workers(), held=held
         )
+
+
+def _children(path: str, found: Found) -> int:
+    if isinstance(found, Unreadable):
+        raise NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
+    return 0 if found is None else found.children
 
 
 def _status(task: str, data: bytes) -> Status:
