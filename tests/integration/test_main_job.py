@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import wait
 
 import pytest
 
 from masterworker import Client
 from masterworker.dev.cluster import Cluster
-from masterworker.dev.processes import masterworker_command
+from masterworker.dev.processes import Process, masterworker_command
 from masterworker.zookeeper.auditor import Auditor
 from masterworker.zookeeper.session import Session
 from tests.waiting import eventually
 
 TASKS = 10_000
-SESSION_TIMEOUT = 2.0
+SESSION_TIMEOUT = 5.0  # seconds; the worker that is paused must outlive its pause
 TICK = SESSION_TIMEOUT / 8  # Cluster's own choice
 
 
@@ -28,28 +29,31 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
-def killed_with_tasks(cluster: Cluster) -> bool:
-    """Kill a worker that holds tasks. One that is paused cannot finish them meanwhile."""
-    for worker in cluster.workers:
-        worker.pause()
-        status = cluster.status()
-        names = {one.pid: name for name, one in status.workers.items()}
-        if status.assigned.get(names[worker.pid]):
-            worker.kill()
-            return True
-        worker.resume()
-    return False
+def holds_tasks(cluster: Cluster, worker: Process) -> bool:
+    """Whether tasks are assigned to the worker that this process is."""
+    status = cluster.status()
+    ids = [name for name, one in status.workers.items() if one.pid == worker.pid]
+    assert ids, "its session is over: it was paused for too long"
+    return status.assigned.get(ids[0], 0) > 0
 
 
 def test_ten_thousand_tasks_survive_the_primary_and_a_worker(cluster: Cluster) -> None:
-    """Every future ends with its own result, and the audit counts none lost and none twice."""
+    """Every future ends with its own result, and the audit counts none lost and none twice.
+
+    The worker is paused before it dies, so that it cannot finish what it holds, and both deaths
+    come in the middle.
+    """
     payloads = [f"payload {number}".encode() for number in range(TASKS)]
     primary = cluster.primary()
     assert primary is not None
+    victim = cluster.workers[0]
     with Client(cluster.hosts, session_timeout=SESSION_TIMEOUT) as client:
-        futures = client.submit_many(payloads, executor="echo")
-        eventually(lambda: futures[TASKS // 10].done(), 30, "a tenth of the tasks to be done")
-        eventually(lambda: killed_with_tasks(cluster), what="a worker dies that holds tasks")
+        futures = client.submit_many(payloads[: TASKS // 10], executor="echo")
+        wait(futures, timeout=30)
+        victim.pause()
+        futures += client.submit_many(payloads[TASKS // 10 :], executor="echo")
+        eventually(lambda: holds_tasks(cluster, victim), what="the paused worker holds tasks")
+        victim.kill()
         primary.kill()
         assert not all(future.done() for future in futures), "the kills came too late to matter"
         results = [future.result(timeout=60) for future in futures]

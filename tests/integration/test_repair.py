@@ -15,7 +15,16 @@ from masterworker.words import records
 from masterworker.words.model import Task, Worker
 from masterworker.zookeeper.session import Session
 from tests.faults.expire import expire
-from tests.integration.running import ECHO, audit, client, cluster, credentials, session, tree
+from tests.integration.running import (
+    ECHO,
+    audit,
+    client,
+    cluster,
+    credentials,
+    session,
+    tree,
+    worker,
+)
 from tests.waiting import eventually
 
 READ_ONLY = [make_acl("world", "anyone", read=True)]
@@ -27,12 +36,18 @@ def the_worker(kazoo: KazooClient) -> str:
 
 
 def test_worker_whose_folder_was_removed_begins_anew(hosts: str) -> None:
-    """It registers under another id at once, and gets tasks again."""
-    with tree(hosts) as kazoo, cluster(hosts), client(hosts) as submitter:
+    """It registers under another id at once, with nobody's help."""
+    with tree(hosts) as kazoo, worker(hosts):
         before = the_worker(kazoo)
-        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
         kazoo.delete(f"/assign/{before}")
         eventually(lambda: kazoo.get_children("/workers") not in ([], [before]), what="a new one")
+
+
+def test_worker_whose_folder_was_removed_gets_tasks_again(hosts: str) -> None:
+    """Whether the primary makes its folder anew first, or the worker registers anew first."""
+    with tree(hosts) as kazoo, cluster(hosts), client(hosts) as submitter:
+        assert submitter.submit(b"x", executor="echo").result(20) == b"x"
+        kazoo.delete(f"/assign/{the_worker(kazoo)}")
         assert submitter.submit(b"y", executor="echo").result(20) == b"y"
 
 
