@@ -25,7 +25,7 @@ Known = TypeVar("Known", Task, Status)
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """Who is there, and how many tasks are where."""
+    """Who is there, and how many tasks are where; what is quarantined there counts too."""
 
     primary: Master | None
     epoch: int
