@@ -153,6 +153,18 @@ def test_closing_kills_what_is_still_watched(group: Callable[[], int]) -> None:
     eventually(lambda: not is_alive(one), what="the group is dead")
 
 
+def test_closing_kills_what_a_guardian_that_hangs_does_not(group: Callable[[], int]) -> None:
+    """Nobody is left behind because the guardian was too slow to notice the end."""
+    guardian = Guardian()
+    one = group()
+    guardian.watch(one)
+    assert guardian.pid is not None
+    os.kill(guardian.pid, signal.SIGSTOP)
+    guardian.close()
+    assert not guardian.alive
+    eventually(lambda: not is_alive(one), what="the group is dead")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_guardian_that_fails_is_replaced_by_one_that_knows_all(
     guardian: Guardian, group: Callable[[], int], number: signal.Signals

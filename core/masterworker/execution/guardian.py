@@ -109,10 +109,12 @@ class Guardian:
             if self._socket is not None:
                 self._socket.close()  # the guardian takes it for the worker's death
             if process is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
+                try:
                     process.wait(_CLOSE_SECONDS)
-                process.kill()
-                process.wait()
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    self._kill_all()
 
     # --- with the lock held ---
 
@@ -168,6 +170,12 @@ class Guardian:
             self._socket.close()
         self._process = self._socket = None
         self._unread = b""
+
+    def _kill_all(self) -> None:
+        """Do what a guardian that hangs did not. None of the groups is another's yet: see forget."""
+        for group in self._groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
 
     def _listen(self) -> None:
         """Take note of what the guardian has said so far."""
