@@ -96,6 +96,17 @@ def test_pause_and_resume(tmp_path: Path) -> None:
         eventually(lambda: process.log.stat().st_size > size, what="the next tick")
 
 
+def test_pausing_what_has_ended_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may learn of the end between a look and the wait for the pause."""
+    with python("", tmp_path / "log") as process:
+        process.wait(60)
+        monkeypatch.setattr(Process, "alive", True)
+        process.pause()
+        monkeypatch.undo()
+
+
 def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
     """A process that ignores SIGTERM gets its grace period, then SIGKILL."""
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(); time.sleep(600)"
