@@ -172,7 +172,7 @@ class Guardian:
         self._unread = b""
 
     def _kill_all(self) -> None:
-        """Do what a guardian that hangs did not. None of the groups is another's yet: see forget."""
+        """Do what a guardian that hangs did not; no group's number is another's yet: see forget."""
         for group in self._groups:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
