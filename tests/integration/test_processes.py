@@ -96,9 +96,7 @@ def test_pause_and_resume(tmp_path: Path) -> None:
         eventually(lambda: process.log.stat().st_size > size, what="the next tick")
 
 
-def test_pausing_what_has_ended_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pausing_what_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may learn of the end between a look and the wait for the pause."""
     with python("", tmp_path / "log") as process:
         process.wait(60)

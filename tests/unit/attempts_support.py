@@ -152,7 +152,7 @@ class Outcomes:
 
     def of(self, one: Job) -> Outcome:
         """The outcome of a job, waited for."""
-        outcome = eventually(lambda: self.get(one.task.id), 20, f"the outcome of {one.task}")
+        outcome = eventually(lambda: self.get(one.task.id), 60, f"the outcome of {one.task}")
         assert outcome is not None
         return outcome
 

@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 import threading
-import time
-from typing import cast
+from typing import Any, cast
 
+import pytest
+
+from masterworker.roles import heart
 from masterworker.roles.heart import FENCE, Heart
 from masterworker.zookeeper.session import Session
-from tests.waiting import eventually
 
 TIMEOUT = 3.0  # seconds
 AWAY = 0.95  # seconds, just after a beat would have been due
 ANSWER = 0.02  # seconds
 
 
+class Clock:
+    """The modules `time` and `threading`: time passes only while the heart rests, 3 s in all."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def Event(self) -> Clock:  # noqa: N802
+        return self
+
+    def Thread(self, target: Any, **_: Any) -> Clock:  # noqa: N802
+        self.start = target
+        return self
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.now > TIMEOUT
+
+
 class Absent:
     """A session whose connection is away at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.timeout = TIMEOUT
         self.lost = False
         self.wake = threading.Event()
-        self.confirmed = time.monotonic()
-        self._back = self.confirmed + AWAY
+        self._clock = clock
+        self._sent: list[float] = []
 
     @property
     def connected(self) -> bool:
-        return time.monotonic() >= self._back
+        return self._clock.now >= AWAY
+
+    @property
+    def confirmed(self) -> float:
+        """When the last heartbeat was sent whose answer is there by now."""
+        return max([0.0, *(sent for sent in self._sent if sent + ANSWER <= self._clock.now)])
 
     def beat(self) -> None:
-        sent = time.monotonic()
-        threading.Timer(ANSWER, lambda: setattr(self, "confirmed", sent)).start()
+        self._sent.append(self._clock.now)
 
 
-def test_lease_survives_an_absence_of_a_third_of_the_timeout() -> None:
+def test_lease_survives_an_absence_of_a_third_of_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The beat goes out with the connection's return, and its answer counts as soon as it is in."""
-    session = Absent()
-    first = session.confirmed + TIMEOUT * FENCE
+    clock = Clock()
+    monkeypatch.setattr(heart, "time", clock)
+    monkeypatch.setattr(heart, "threading", clock)
     renewed: list[float] = []
 
     def lease(until: float) -> None:
-        if until > first:
-            renewed.append(time.monotonic())
+        if until > TIMEOUT * FENCE:
+            renewed.append(clock.now)
 
-    heart = Heart(cast("Session", session), lease)
-    heart.start()
-    eventually(lambda: renewed, what="the lease is renewed")
-    heart.stop()
-    assert renewed[0] < first, "attempts were killed though the session had been confirmed"
+    Heart(cast("Session", Absent(clock)), lease).start()
+    assert renewed, "the lease was never renewed"
+    assert renewed[0] < TIMEOUT * FENCE, "attempts were killed though the session was confirmed"

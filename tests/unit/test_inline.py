@@ -44,7 +44,7 @@ class Gate:
 
     def __call__(self, payload: bytes, _: TaskContext) -> bytes:
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         return payload
 
 
@@ -130,7 +130,7 @@ def test_a_stopped_attempt_has_no_outcome() -> None:
     begun, queued, after = job("gate"), job("echo"), job("echo")
     with running(gate=gate, echo=echo) as (runner, outcomes):
         runner.start([begun, queued, after])
-        assert gate.entered.wait(10)
+        assert gate.entered.wait(60)
         assert runner.running() == {begun.task.id}
         assert runner.held() == ids(begun, queued, after)
         runner.stop(begun.task.id)
@@ -149,7 +149,7 @@ def test_withdraw_takes_back_what_has_not_begun() -> None:
     jobs = [job("gate") for _ in range(3)]
     with running(gate=gate) as (runner, outcomes):
         runner.start(jobs)
-        assert gate.entered.wait(10)
+        assert gate.entered.wait(60)
         assert runner.withdraw() == [one.task.id for one in jobs[1:]]
         assert runner.held() == ids(jobs[0])
         gate.open.set()
@@ -163,7 +163,7 @@ def test_a_task_is_held_once() -> None:
     begun, queued = job("gate"), job("gate")
     with running(gate=gate) as (runner, outcomes):
         runner.start([begun])
-        assert gate.entered.wait(10)
+        assert gate.entered.wait(60)
         runner.start([begun, queued, queued])
         gate.open.set()
         outcomes.of(queued)
@@ -200,7 +200,7 @@ def test_what_is_queued_behind_the_end_of_the_lease_does_not_begin() -> None:
     with running(gate=gate, echo=echo) as (runner, outcomes):
         first, second = job("gate", "1"), job("echo", "2")
         runner.start([first, second])
-        assert gate.entered.wait(10)
+        assert gate.entered.wait(60)
         runner.extend(time.monotonic() - 1)
         gate.open.set()
         outcomes.of(first)

@@ -148,12 +148,12 @@ def test_held_request_is_lost_with_its_sender(
     proxy: Proxy, chroot: str, direct: KazooClient
 ) -> None:
     """A client that gave up in the black hole does not come back to life from it."""
-    with connected(proxy.hosts(chroot), timeout=1.5) as client:
+    with connected(proxy.hosts(chroot), timeout=4.0) as client:  # to stand still for less is no end
         proxy.hold()
         proxy.refuse()
         reply = client.create_async("/a")
         with pytest.raises((ConnectionLoss, SessionExpiredError)):
-            reply.get(timeout=10)
+            reply.get(timeout=30)
         eventually(lambda: proxy.connections == 0, what="the client has hung up")
         proxy.release()
         proxy.accept()
@@ -162,12 +162,12 @@ def test_held_request_is_lost_with_its_sender(
 
 
 def test_delay_is_latency(proxy: Proxy, victim: KazooClient) -> None:
-    """Each way takes its time, and pipelined requests take it together."""
+    """Each way takes its time, and pipelined requests take it together: one by one it were 60 s."""
     proxy.delay(0.1)
     began = time.monotonic()
-    for reply in [victim.exists_async(f"/{n}") for n in range(20)]:
-        reply.get(10)
-    assert 0.2 <= time.monotonic() - began < 2.0
+    for reply in [victim.exists_async(f"/{n}") for n in range(300)]:
+        reply.get(60)
+    assert 0.2 <= time.monotonic() - began < 20.0
 
 
 def test_reset_and_refuse(proxy: Proxy, victim: KazooClient) -> None:
@@ -185,13 +185,15 @@ def test_reset_and_refuse(proxy: Proxy, victim: KazooClient) -> None:
 
 
 def test_counters_see_every_request(proxy: Proxy, victim: KazooClient) -> None:
-    """One multi of a hundred creates is one request."""
+    """One multi of a hundred creates is one request, beside the pings of a client that waits."""
     before = proxy.counts
     batch = victim.transaction()
     for n in range(100):
         batch.create(f"/{n}")
     batch.commit()
-    assert proxy.counts - before == {Op.MULTI: 1}
+    counted = proxy.counts - before
+    del counted[Op.PING]
+    assert counted == {Op.MULTI: 1}
 
 
 def test_wait_for_shows_what_was_seen(proxy: Proxy, victim: KazooClient) -> None:

@@ -248,12 +248,12 @@ def test_another_user_cannot_pry(bounded: Callable[..., Attempt], other: sandbox
     assert json.loads(opened or b"") == []
 
 
-def test_the_same_user_cannot_pry_either(other: sandbox.User) -> None:
+def test_the_same_user_cannot_pry_either(other: sandbox.User, hosts: str) -> None:
     """`mwctl worker` hides the memory and the environment it was started with; its guardian's is
     empty. Both are what an executor of the worker's own user would look for."""
     command = [sys.executable, "-m", "masterworker", "worker", "--executor", "python"]
     worker = subprocess.Popen(
-        [*command, "--hosts", "127.0.0.1:1"],  # nobody is there, so it goes on trying for a while
+        [*command, "--hosts", hosts],
         env=os.environ | {"MWCTL_AUTH": "digest:secret"},
         stderr=subprocess.DEVNULL,
         user=other.uid,
@@ -262,10 +262,12 @@ def test_the_same_user_cannot_pry_either(other: sandbox.User) -> None:
     )
     try:
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
-        (guardian,) = eventually(lambda: children.read_text().split(), 20, "it has its guardian")
+        (guardian,) = eventually(lambda: children.read_text().split(), 60, "it has its guardian")
         assert read_as(other, f"/proc/{worker.pid}/environ") is None
         assert read_as(other, f"/proc/{worker.pid}/maps") is None
-        assert read_as(other, f"/proc/{guardian}/environ") == b""
+        eventually(  # before that it is a copy of its worker, which is as closed
+            lambda: read_as(other, f"/proc/{guardian}/environ") == b"", what="its own program runs"
+        )
     finally:
         worker.kill()
         worker.wait()
@@ -313,7 +315,7 @@ def test_a_dead_worker_takes_attempts_of_another_user_with_it(
         env=os.environ | {"PYTHONPATH": f"{site}:{os.environ['PYTHONPATH']}"},
     )
     try:
-        pids = eventually(lambda: file.exists() and file.read_text().split(), 20, "it runs")
+        pids = eventually(lambda: file.exists() and file.read_text().split(), 60, "it runs")
         assert pids
         assert all(is_alive(int(pid)) for pid in pids)
         assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids} <= {0, other.uid}
