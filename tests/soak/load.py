@@ -124,6 +124,7 @@ class Load:
     def __init__(self, hosts: str, tasks: int, seconds: float, child_share: float) -> None:
         self._child_share = child_share
         self._hosts = hosts
+        self._tasks = tasks
         self._rate = HEADROOM * tasks / seconds
         self._ends = time.monotonic() + seconds
         self.tally = Tally()
@@ -134,7 +135,8 @@ class Load:
         visitors.start()
         with Client(self._hosts) as client:
             self._submit(client, self._rate * (1 - VISITORS_SHARE), self._ends)
-        visitors.join()
+            visitors.join()
+            self._make_up(client)
 
     def _visitors(self) -> None:
         while (now := time.monotonic()) < self._ends:
@@ -155,9 +157,13 @@ class Load:
                 count = pace.due()
                 few = min(count, child.due())
                 self._post(client, waiting, count - few, few)
-        give_up = time.monotonic() + DEADLINE
-        for future in list(waiting):
-            future.exception(max(0.0, give_up - time.monotonic()))
+        _wait(waiting)
+
+    def _make_up(self, client: Client) -> None:
+        """Submit what is missing of the count, where clients took longer to come than planned."""
+        waiting: set[Future[bytes]] = set()
+        self._post(client, waiting, max(0, self._tasks - self.tally.submitted), 0)
+        _wait(waiting)
 
     def _post(self, client: Client, waiting: set[Future[bytes]], inline: int, child: int) -> None:
         number = self.tally.submitted
@@ -178,12 +184,21 @@ class Load:
             future.add_done_callback(ended)
 
 
+def _wait(waiting: set[Future[bytes]]) -> None:
+    """Wait for the results."""
+    give_up = time.monotonic() + DEADLINE
+    for future in list(waiting):
+        future.exception(max(0.0, give_up - time.monotonic()))
+
+
 def windows(load: Load, every: float) -> Iterator[dict[str, float]]:
     """Run a load; what was counted in each `every` seconds, and at last in the rest."""
     thread = threading.Thread(target=load.run, name="load")
     thread.start()
-    while thread.is_alive():
+    going = True
+    while going:
         thread.join(every)
+        going = thread.is_alive()  # before the counts: those after its end are all there are
         yield load.tally.window()
 
 

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.timeout(300)
 def test_short_run(tmp_path: Path) -> None:
     """A cluster of its own carries a load, is idle again, and every file of the report is there."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak", "--minutes=0.04", "--tasks=300", "--ttl=0.5",
          "--every=0.5", "--masters=1", "--workers=1", f"--run={tmp_path / 'run'}"],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=90, check=False,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=270, check=False,
     )  # fmt: skip
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     samples = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
