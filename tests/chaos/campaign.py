@@ -15,6 +15,7 @@ from tests.chaos.faults import carry_out
 from tests.chaos.journal import Journal
 from tests.chaos.schedule import Cast, Fault, plan
 from tests.chaos.stage import POLL, Stage, Tree
+from tests.chaos.stalls import Lookout
 
 SETTLE_DEADLINE: Final = 300.0
 """Seconds after the last fault within which every accepted task must have its status. On an idle
@@ -62,7 +63,7 @@ class Campaign:
         )
         progress = Progress(seconds=self.minutes * 60, planned=len(schedule))
         self.tell(progress)
-        with Stage(self.run, self.cast) as stage:
+        with Lookout(self.run, self.cast.session_timeout), Stage(self.run, self.cast) as stage:
             settings = self._settings(stage)
             settings["began"] = began = time.time()
             self._write("settings.json", settings)

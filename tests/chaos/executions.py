@@ -1,9 +1,9 @@
 """Executions: never two attempts of a task at once, and a reason for each one beyond the first.
 
 Execution is at least once, so a second execution breaks no promise. But it has to have a cause: the
-first one's worker, its way to ZooKeeper or ZooKeeper itself was struck by a fault, or it left. Or
-its lease ran out though no fault was near, since the machine was slow: then the worker stops its
-attempts to be on the safe side, and begins them again itself.
+first one's worker, its way to ZooKeeper or ZooKeeper itself was struck by a fault, or it left; or
+the machine stood still. Or its lease ran out though nothing was seen to be near, since the machine
+was slow: then the worker stops its attempts to be on the safe side, and begins them again itself.
 """
 
 from __future__ import annotations

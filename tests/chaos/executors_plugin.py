@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from masterworker import Register, TaskContext, hookimpl
 
@@ -42,13 +44,18 @@ def _write(event: str, token: str, task: TaskContext) -> None:
         os.fdatasync(journal)
 
 
+def _is_released(order: Mapping[str, Any]) -> bool:
+    """Whether the file beside this one for which the order waits, if for any, is there."""
+    return "until" in order and Path(__file__).with_name(order["until"]).exists()
+
+
 def carry_out(payload: bytes, task: TaskContext) -> bytes:
-    """Take as long as the order says, and return its token."""
+    """Take as long as the order says, or until it is released, and return its token."""
     order = json.loads(payload)
     token: str = order["token"]
     _write("start", token, task)
     until = time.monotonic() + order["seconds"]
-    while (left := until - time.monotonic()) > 0:
+    while (left := until - time.monotonic()) > 0 and not _is_released(order):
         time.sleep(min(TICK, left))
         _write("tick", token, task)
     _write("end", token, task)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import stalls
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -57,6 +59,11 @@ class Fault:
     pid: int | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     skipped: str | None = None
+
+
+def stall(began: float, ended: float) -> Fault:
+    """A time at which the machine stood still: a fault of everybody, carried out by nobody."""
+    return Fault(0, "stall", "machine", began, ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,7 @@ class Journals:
     submissions: list[Submission] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
+    stalls: list[Fault] = field(default_factory=list)
 
 
 def read(run: Path) -> Journals:
@@ -139,6 +147,7 @@ def read(run: Path) -> Journals:
         submissions=submissions,
         handed=handed,
         executions=executions(run),
+        stalls=[stall(line["began"], line["ended"]) for line in _lines(run / stalls.FILE)],
     )
 
 

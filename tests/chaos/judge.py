@@ -37,7 +37,7 @@ def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int 
     conservation.at_the_end(story.lives.values(), findings)
     answers.judge(story.lives, said.submissions, said.handed, said.ends, findings)
     tasks = executions.by_task(said.executions)
-    reach = Reach(said.faults, said.settings)
+    reach = Reach(said.faults, said.settings, said.stalls)
     excused = executions.overlaps(tasks, lambda run: _is_inline(story, run), findings)
     explained = executions.explain(tasks, story, reach, findings)
     _unplanned(said, reach, findings)
@@ -58,6 +58,7 @@ def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int 
             "inline overlaps (not promised)": excused,
             "faults carried out": len(reach.faults),
             "faults skipped": len(said.faults) - len(reach.faults),
+            "stalls of the machine": len(said.stalls),
             "terms of office": len(story.terms),
             "worker incarnations": len(story.incarnations),
         },

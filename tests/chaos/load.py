@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, cast
 
-from masterworker import Client, ClientClosed, TaskFailed, TaskFuture
+from masterworker import Client, ClientClosed, TaskFailed, TaskFuture, Unavailable
 from tests.chaos.journal import Journal
 
 BEAT: Final = 0.1
@@ -154,11 +155,15 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     journal = Journal(options.journals / f"{options.name}-{os.getpid()}.jsonl")
-    with Client(
-        options.hosts,
-        session_timeout=options.session_timeout,
-        acknowledge=options.acknowledge,
-    ) as client:
+    try:
+        client = Client(
+            options.hosts,
+            session_timeout=options.session_timeout,
+            acknowledge=options.acknowledge,
+        )
+    except Unavailable as error:  # no ZooKeeper answered: for a supervisor, as with `mwctl`
+        sys.exit(error.exit_code)
+    with client:
         load = Load(client, journal, options.name, options.seed, options.acknowledge)
         run(load, options.rate, options.until)
 

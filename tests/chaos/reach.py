@@ -1,4 +1,7 @@
-"""Which faults can have touched whom, and when: the ground for calling something explained."""
+"""Which faults can have touched whom, and when: the ground for calling something explained.
+
+A stall of the machine counts like one: whoever was late in it need not have a defect.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,25 @@ from tests.chaos.journals import Fault, Settings
 
 
 class Reach:
-    """The faults that were carried out, to be asked about."""
+    """The faults that were carried out, to be asked about, and the stalls of the machine."""
 
-    def __init__(self, faults: Sequence[Fault], settings: Settings) -> None:
+    def __init__(
+        self, faults: Sequence[Fault], settings: Settings, stalls: Sequence[Fault] = ()
+    ) -> None:
         self.faults = sorted(
             (fault for fault in faults if not fault.skipped), key=lambda fault: fault.began
         )
+        self._all = sorted([*self.faults, *stalls], key=lambda fault: fault.began)
         self._after = settings.reach
 
     def touching(self, process: str, since: float, until: float) -> Fault | None:
-        """The last fault that struck this process, or ZooKeeper, and had effect in this time."""
+        """The last fault that struck this process, or ZooKeeper, and had effect in this time.
+
+        If there was none, a stall.
+        """
         found = None
         for fault in self._during(since, until):
-            if _strikes(fault, process):
+            if _strikes(fault, process) and (found is None or fault.kind != "stall"):
                 found = fault
         return found
 
@@ -36,7 +45,7 @@ class Reach:
         )
 
     def _during(self, since: float, until: float) -> Iterator[Fault]:
-        for fault in self.faults:
+        for fault in self._all:
             if fault.began > until:
                 return
             if fault.ended + self._after >= since:
@@ -45,6 +54,6 @@ class Reach:
 
 def _strikes(fault: Fault, process: str) -> bool:
     """Whether a fault is one of this process: its target, one of its victims, or under all."""
-    if fault.target == process or fault.target.startswith(("zookeeper", "ensemble")):
+    if fault.target == process or fault.target.startswith(("zookeeper", "ensemble", "machine")):
         return True
     return json.dumps(process) in json.dumps(dict(fault.detail))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tests.chaos.journals import (
     End,
     Fault,
+    stall,
 )
 from tests.chaos.scene import (
     BEGAN,
@@ -68,6 +69,23 @@ def test_execution_that_nothing_explains() -> None:
         assert broken(scene, executions=runs, faults=[fault]) == set()
     for fault in useless:
         assert broken(scene, executions=runs, faults=[fault]) == {Promise.UNEXPLAINED}
+
+
+def test_stall_of_the_machine_explains_what_a_fault_of_all_would() -> None:
+    """It is told apart from the faults, none of which it is, and only what is near is explained."""
+    scene, task, moved = moved_task()
+    runs = [
+        run(task, scene.one, moved - 0.2, moved - 0.1),
+        run(task, scene.two, moved + 0.1, moved + 0.2),
+    ]
+    found = verdict(scene, executions=runs, stalls=[stall(moved - 1, moved - 0.5)])
+    assert found.ok
+    assert found.explained == {"stall": 1}
+    assert found.numbers["faults carried out"] == 0
+    both = verdict(scene, executions=runs, stalls=[stall(moved, moved)], faults=[kill(moved - 0.3)])
+    assert both.explained == {"stop": 1}
+    late = stall(moved + 0.2, moved + 1)
+    assert broken(scene, executions=runs, stalls=[late]) == {Promise.UNEXPLAINED}
 
 
 def test_execution_begun_again_by_the_same_worker() -> None:

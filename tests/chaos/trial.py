@@ -13,21 +13,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from masterworker import TaskFuture
 from masterworker.dev.processes import Process
-from masterworker.zookeeper.operations import Delete
+from masterworker.zookeeper.operations import Code, Delete
 from tests.chaos import executors_plugin, journals, judge
 from tests.chaos.journal import Journal
 from tests.chaos.journals import Execution, Fault, Settings
 from tests.chaos.saboteur import GO
+from tests.chaos.stalls import Lookout
 from tests.chaos.verdict import Verdict
 from tests.integration.roles import TICK, TIMEOUT, Cluster
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
+
+STAYS: Final = 60.0
+"""Seconds; the session of a role that is to be there again whenever its test goes on."""
+
+LONG: Final = 100.0
+"""Seconds of a task that is to be released before: a test takes no longer."""
 
 
 class Trial(Cluster):
@@ -44,14 +52,26 @@ class Trial(Cluster):
         install(run, "chaos_executors", source, distribution="chaos", version="1.0")
         self._path = {"PYTHONPATH": f"{self.site}:{ROOT}"}
         self._faults = Journal(run / "faults.jsonl")
+        self._lookout = Lookout(run, TIMEOUT)
         self._told = Journal(run / "clients" / f"client-0-{os.getpid()}.jsonl")
         self._tokens: dict[TaskFuture, str] = {}
 
+    def __enter__(self) -> Self:
+        self._lookout.start()
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._lookout.stop()
+
     # --- processes ---------------------------------------------------------------------------
 
-    def chaos_worker(
-        self, number: int, *, timeout: float = TIMEOUT, failpoint: str = ""
-    ) -> Process:
+    def chaos_worker(self, number: int, *, timeout: float = STAYS, failpoint: str = "") -> Process:
         """A worker for the executors of the campaign, under its name there."""
         name = f"worker-{number}"
         both = ("chaos", "chaos-inline")
@@ -85,16 +105,20 @@ class Trial(Cluster):
 
     # --- what is done ------------------------------------------------------------------------
 
-    def submit(self, count: int, *, executor: str = "chaos-inline", seconds: float = 0.0) -> None:
-        """Submit tasks that take so long, and return when they are accepted."""
+    def submit(self, count: int, *, executor: str = "chaos-inline", until: str = "") -> None:
+        """Submit tasks, and return when they are accepted.
+
+        They end at once, or, with `until`, when that is released.
+        """
         tokens = [f"token-{len(self._tokens) + number}" for number in range(count)]
         for token in tokens:
             line = {"at": time.time(), "event": "submitting", "token": token}
             self._told.write(line | {"executor": executor})
-        payloads = [json.dumps({"token": token, "seconds": seconds}).encode() for token in tokens]
+        order = {"seconds": LONG, "until": until} if until else {"seconds": 0.0}
+        payloads = [json.dumps({"token": token, **order}).encode() for token in tokens]
         futures = self.client.submit_many(payloads, executor=executor)
         self._tokens.update(zip(futures, tokens, strict=True))
-        self.client.flush(10.0)
+        self.client.flush(30.0)
 
     def struck(self, kind: str, target: str, began: float, process: Process) -> None:
         """Note a fault that is over now."""
@@ -104,12 +128,13 @@ class Trial(Cluster):
     def died(self, process: Process, target: str) -> None:
         """Wait until a process has killed itself at its failpoint, and note that."""
         began = time.time()
-        process.wait(10.0)
+        process.wait(60.0)
         self.struck("kill", target, began, process)
 
     def remove(self, path: str) -> None:
-        """End a session's hold on the tree by hand, rather than wait for the session's end."""
-        assert self.session.commit([Delete(path)]).wait() is None, path
+        """End a session's hold on the tree by hand, unless the session has ended meanwhile."""
+        refusal = self.session.commit([Delete(path)]).wait()
+        assert refusal is None or refusal.code == Code.NO_NODE, refusal
 
     # --- what is so --------------------------------------------------------------------------
 
@@ -122,7 +147,8 @@ class Trial(Cluster):
         return journals.executions(self.run)
 
     def verdict(self) -> Verdict:
-        """The judgement of all that was done so far."""
+        """The judgement of all that was done; from then on nobody looks out for stalls."""
+        self._lookout.stop()
         for future, token in self._tokens.items():
             if future.done():
                 line = {"at": time.time(), "event": "result", "token": token}
