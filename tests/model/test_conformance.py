@@ -144,7 +144,7 @@ def compare(real: Side, model: Side, listeners: Sequence[int]) -> None:
 def same_heard(real: Side, model: Side, listeners: Sequence[int]) -> None:
     """The same watches have fired so far."""
     heard = model.heard(listeners)
-    eventually(lambda: real.heard(listeners) == heard, 5.0, f"the watches {heard} fired")
+    eventually(lambda: real.heard(listeners) == heard, what=f"the watches {heard} fired")
 
 
 class Real:
