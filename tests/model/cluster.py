@@ -51,6 +51,9 @@ STRIDE: Final = 20
 PATIENCE: Final = 500
 """Rounds in which a cluster without faults must come to rest."""
 
+SOON: Final = 10.0
+"""Seconds of the world's in which a cluster without faults must come to rest."""
+
 
 class Hands:
     """A worker's crew: it holds jobs until somebody says how they end."""
@@ -285,9 +288,16 @@ class Cluster:
             self.reconnect(process)
 
     def converge(self) -> None:
-        """Run without faults until all that was accepted has ended and everybody was told."""
+        """Run without faults until all that was accepted has ended and everybody was told.
+
+        And soon: whoever overlooks something finds it in the end, by a look every 30 s, and that is
+        not good enough.
+        """
+        began = self.world.now()
         for _ in range(PATIENCE):
             if self.is_settled():
+                took = self.world.now() - began
+                assert took <= SOON, f"somebody was not woken: it took {took:g} s"
                 return
             self.finish_all()
             if not self.round(STRIDE):
