@@ -40,6 +40,11 @@ SHORT_LISTING: Final = 0.01
 """Seconds that a listing may take before the share counts: in a short one, most is the round trip,
 and putting the next off would only make tasks wait."""
 
+SECONDS_PER_NAME: Final = 10e-6
+"""The most that a listing may count for, by its length; a name costs 1 to 2 µs. What it took beyond
+that was spent on waiting for a ZooKeeper that stood still, and to wait nine times as long again
+would only make tasks wait too."""
+
 
 class Survey:
     """What one primary knows, from the day it took office.
@@ -195,9 +200,11 @@ class Survey:
         began = self._clock()
         if not self._tasks.stale or began < self._list_tasks_from:
             return
-        self.backlog.listed(self._sift(self._tasks))
+        names = self._tasks.read() or []
+        self.backlog.listed(self.quarantine.sift(self._tasks.path, names))
         ended = self._clock()
-        long = max(0.0, ended - began - SHORT_LISTING)
+        spent = min(ended - began, SECONDS_PER_NAME * len(names))
+        long = max(0.0, spent - SHORT_LISTING)
         self._list_tasks_from = ended + long * (1 / LISTING_SHARE - 1)
 
     def _read_backlog(self) -> None:
