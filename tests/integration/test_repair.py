@@ -9,11 +9,15 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.security import OPEN_ACL_UNSAFE, make_acl
 
+from masterworker.decisions.plan import plan
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.roles import courier, incarnation
 from masterworker.words import records
 from masterworker.words.model import Task, Worker
+from masterworker.zookeeper.cleaner import Cleaner
+from masterworker.zookeeper.moves import Mover
 from masterworker.zookeeper.session import Session
+from masterworker.zookeeper.survey import Survey
 from tests.faults.expire import expire
 from tests.integration.running import (
     ECHO,
@@ -25,7 +29,7 @@ from tests.integration.running import (
     tree,
     worker,
 )
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 
 READ_ONLY = [make_acl("world", "anyone", read=True)]
 
@@ -49,6 +53,31 @@ def test_worker_whose_folder_was_removed_gets_tasks_again(hosts: str) -> None:
         assert submitter.submit(b"x", executor="echo").result(20) == b"x"
         kazoo.delete(f"/assign/{the_worker(kazoo)}")
         assert submitter.submit(b"y", executor="echo").result(20) == b"y"
+
+
+def test_worker_whose_folder_was_made_anew_is_given_tasks_at_once(hosts: str) -> None:
+    """The primary chose it without knowing that its folder was gone: what refused the task is
+    mended, and is no reason to leave the worker aside until the primary looks at everything."""
+    task = Task("0" * 16 + "-1", "echo")
+    with tree(hosts) as kazoo, session(hosts) as ours:
+        kazoo.create("/assign/w")
+        kazoo.create("/workers/w", records.encode_worker(Worker({"echo": True}, 4, 0)))
+        kazoo.create(f"/tasks/{task.id}", records.encode_task(task, b"x"))
+        survey = Survey(ours)
+        mover = Mover(ours, survey, 0)
+        survey.refresh()
+        moves = plan(survey.snapshot(), time.time())
+        kazoo.delete("/assign/w")
+        assert mover.carry_out(moves).overtaken == 1
+        Cleaner(ours, survey, 0, status_ttl=60.0, folder_ttl=60.0, grace=10.0).mend_folders()
+        assert ours.wake.wait(DEADLINE), "the watch on the folders fires"
+
+        def assigned() -> bool:
+            survey.refresh()
+            return mover.carry_out(plan(survey.snapshot(), time.time())).done == 1
+
+        eventually(assigned, what="the task is assigned")
+        assert kazoo.get_children("/assign/w") == [task.id]
 
 
 def test_worker_that_was_unregistered_begins_anew(
