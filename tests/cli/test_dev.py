@@ -263,7 +263,7 @@ def test_data_dir_has_one_cluster_at_a_time(tmp_path: Path) -> None:
 
 def test_backup_takes_over_from_a_killed_primary() -> None:
     """`primary()` is the process in office: another one, once the killed one's session is over."""
-    with Cluster(masters=2, workers=0, session_timeout=1.0) as cluster:
+    with Cluster(masters=2, workers=0, session_timeout=5.0) as cluster:
         primary = cluster.primary()
         assert primary in cluster.masters
         assert primary is not None

@@ -54,7 +54,7 @@ class Cluster:
     def ended(self, task: str) -> str:
         """Wait until a task is finished, and say how."""
         with inspection(self.hosts) as looking:
-            eventually(lambda: looking.task(task).state in FINISHED, 20, f"{task} is finished")
+            eventually(lambda: looking.task(task).state in FINISHED, what=f"{task} is finished")
             return str(looking.task(task).state)
 
 
@@ -78,7 +78,7 @@ def cluster(server: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -
             status = json.loads(running.mwctl("status", "-o", "json").out)
             return bool(status["primary"]) and len(status["workers"]) == 2
 
-        eventually(ready, 20, "the cluster is there")
+        eventually(ready, what="the cluster is there")
         yield running
 
 

@@ -17,7 +17,7 @@ from masterworker.dev.processes import Process, masterworker_command
 from tests.cli.calling import mwctl
 from tests.cli.conftest import Cluster, wait_for_workers
 from tests.unit.throwaway_plugin import install
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 
 LATCH = """
 from masterworker import hookimpl
@@ -35,15 +35,28 @@ def masterworker_register_executors(register):
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """A worker of its own, whose one attempt ends when the FIFO is written to."""
+    """A worker of its own, whose one attempt ends when `finish` is called."""
 
     worker: Process
     task: str
-    fifo: Path
+    fifo: int
 
     def signal(self, number: signal.Signals) -> None:
         """Send the worker a signal."""
         os.kill(self.worker.pid, number)
+
+    def finish(self, result: bytes) -> None:
+        """Let the attempt come to its end, with this result."""
+        os.write(self.fifo, result)
+        os.close(self.fifo)
+
+
+def read_by_somebody(fifo: Path) -> int:
+    """The end of a FIFO that is written to, once somebody has opened the other; 0 until then."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return 0
 
 
 @pytest.fixture
@@ -52,25 +65,28 @@ def at_work(cluster: Cluster, tmp_path: Path) -> Iterator[AtWork]:
     site = install(tmp_path, "latch", LATCH, distribution="latch", version="1")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    command = masterworker_command("worker", "--executor", "latch", "--name", "latch")
+    command = masterworker_command("worker", "--executor=latch", "--name=latch", "--slots=2")
     env = {"MWCTL_HOSTS": cluster.hosts, "PYTHONPATH": str(site)}
     with Process("latch", command, env, log=tmp_path / "log") as worker:
         call = ["submit", "--executor", "latch", "--payload", "-"]
         [task] = cluster.mwctl(*call, stdin=bytes(fifo)).lines
-        cluster.wait_until("assigned", task)
-        yield AtWork(worker, task, fifo)
+        yield AtWork(worker, task, eventually(lambda: read_by_somebody(fifo), what="it begins"))
 
 
 def test_no_zookeeper_gives_69_within_10_seconds() -> None:
-    """Nobody listens on port 1; the message says which hosts were tried."""
+    """Nobody listens on port 1; the message says which hosts were tried.
+
+    A command that connects to nobody, called beside, tells what starting costs on a busy machine.
+    """
     calls = [["worker"], ["submit", "--payload", "-", "--wait"]]
     began = time.monotonic()
     with ThreadPoolExecutor() as pool:
+        beside = pool.submit(lambda: (mwctl("plugins", "list"), time.monotonic())[1] - began)
         for ended in pool.map(lambda call: mwctl(*call, "--hosts", "127.0.0.1:1/some"), calls):
             assert (ended.code, ended.out) == (69, b"")
             assert "no ZooKeeper answered" in ended.err
             assert "127.0.0.1:1/some" in ended.err
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 10 + beside.result()
 
 
 def test_unknown_executor_gives_78_and_names_what_there_is(tmp_path: Path) -> None:
@@ -126,8 +142,8 @@ def test_first_signal_lets_a_worker_finish(
     """The running attempt comes to its end, its result is recorded, and the worker exits with 0."""
     at_work.signal(number)
     eventually(lambda: "drains" in at_work.worker.tail(), what="the worker drains")
-    at_work.fifo.write_bytes(b"done in time")
-    assert at_work.worker.wait(15) == 0
+    at_work.finish(b"done in time")
+    assert at_work.worker.wait(DEADLINE) == 0
     assert cluster.mwctl("tasks", "result", at_work.task).out == b"done in time"
 
 
@@ -139,8 +155,9 @@ def test_second_signal_ends_a_worker_cold(
     at_work.signal(number)
     eventually(lambda: "drains" in at_work.worker.tail(), what="the worker drains")
     at_work.signal(number)
-    assert at_work.worker.wait(10) == 128 + number
+    assert at_work.worker.wait(DEADLINE) == 128 + number
     cluster.wait_until("pending", at_work.task)
+    os.close(at_work.fifo)
 
 
 @SIGNALS
@@ -150,7 +167,7 @@ def test_a_signal_ends_a_master_at_once(hosts: str, tmp_path: Path, number: sign
     with Process("master", masterworker_command("master"), env, log=tmp_path / "log") as master:
         eventually(lambda: "in office" in master.tail(), what="the master is in office")
         os.kill(master.pid, number)
-        assert master.wait(5) == 0
+        assert master.wait(DEADLINE) == 0
         rows = [json.loads(line) for line in master.tail().splitlines()]
     assert {row["level"] for row in rows} == {"INFO"}
     assert json.loads(mwctl("status", "-o", "json", env=env).out)["primary"] is None

@@ -89,6 +89,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(300)
 def test_the_tour_runs_as_shown(site: Path) -> None:
     """Every command of the tour works, and its output is the one shown."""
     programs = Path(sys.executable).parent
@@ -105,7 +106,7 @@ def test_the_tour_runs_as_shown(site: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,  # a dozen and more processes start, one after another
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -30,6 +30,7 @@ class Fault(enum.Enum):
     DROP_REQUEST = enum.auto()
     DROP_REPLY = enum.auto()
     REPLY_ERROR = enum.auto()
+    HOLD = enum.auto()
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Rule:
     nth: int
     applies: Callable[[bytes], bool]
     error: int = 0
+    direction: Direction = "to_client"
     seen: int = 0
     struck: threading.Event = field(default_factory=threading.Event)
 
@@ -139,6 +141,11 @@ class Proxy(Startable):
         """Answer a request with an error code, in its turn, and keep it from the server."""
         return self._add(Fault.REPLY_ERROR, op, nth, containing, where, error)
 
+    def hold_at(self, op: Op, direction: Direction, *, containing: bytes = b"") -> Rule:
+        """Make a black hole of this direction at a request: towards the server the request itself
+        is held, towards the client its reply, and with either all that follows."""
+        return self._add(Fault.HOLD, op, 1, containing, None, direction=direction)
+
     def withdraw(self, rule: Rule) -> None:
         """Let a rule strike no more, if it has not yet."""
         self._do(_calling(self.rules.remove, rule))
@@ -185,11 +192,12 @@ class Proxy(Startable):
         containing: bytes,
         where: Callable[[bytes], bool] | None,
         error: int = 0,
+        direction: Direction = "to_client",
     ) -> Rule:
         def applies(request: bytes) -> bool:
             return containing in request and (where is None or where(request))
 
-        rule = Rule(fault, op, nth, applies, error)
+        rule = Rule(fault, op, nth, applies, error, direction)
         self._do(_calling(self.rules.append, rule))
         return rule
 
@@ -324,6 +332,10 @@ class _Link:
         if rule.fault is Fault.DROP_REQUEST:
             rule.struck.set()
             return None
+        if rule.fault is Fault.HOLD:
+            self._proxy.gates[rule.direction].clear()
+            rule.struck.set()
+            return request
         self._struck[xid] = rule
         if rule.fault is Fault.DROP_REPLY:
             return request

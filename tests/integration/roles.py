@@ -19,18 +19,26 @@ from masterworker.zookeeper.inspection import ClusterStatus, Inspection
 from masterworker.zookeeper.session import Session
 from tests.integration import ledger_plugin
 from tests.unit.throwaway_plugin import install
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 
 TIMEOUT = 1.5  # seconds; a role's session, unless a test says otherwise
+DOOMED = 4.0  # seconds; the session of a role whose end is waited for, and that must not end before
 TICK = 0.5  # seconds; of the server in tests/conftest.py, which ends sessions up to one tick late
 PATIENT = 8.0  # seconds; the session of a role that is to outlive its test's pauses
+LASTING = 60.0  # seconds; of one that nothing in its test may end, however slow the machine is
+OUTSIDE = 20.0  # seconds; of the test's own, which outlives those it looks at
 
-NOISE = 2.0
+NOISE = 4.0
 """Seconds a bound on time is widened by, for a machine that is busy with other things: the start of
 a task waits for a new Python process. On an idle one recovery is within its bound without this."""
 
-RECOVERY = TIMEOUT + TICK + 1.0 + NOISE
-"""Seconds from a worker's death to the start of its task elsewhere, at the most."""
+
+def recovery(timeout: float) -> float:
+    """Seconds from the death of a worker with this session to the start of its task elsewhere."""
+    return timeout + TICK + 1.0 + NOISE
+
+
+RECOVERY = recovery(TIMEOUT)
 
 
 @dataclass
@@ -72,12 +80,14 @@ class Cluster:
     """Masters and workers as processes, a client in this one, and a look at the tree from outside.
 
     What it starts is ended with it. `client` submits, `session` reads; `site` is a folder that
-    every role has on its Python path.
+    every role has on its Python path. `timeout` is that of a role's session, unless it is given
+    another.
     """
 
-    def __init__(self, hosts: str, folder: Path) -> None:
+    def __init__(self, hosts: str, folder: Path, timeout: float = TIMEOUT) -> None:
         self.hosts = hosts
-        self.session = Session(hosts)
+        self._timeout = timeout
+        self.session = Session(hosts, timeout=OUTSIDE)
         self.client: Client
         self._folder = folder
         self._processes: list[Process] = []
@@ -109,11 +119,11 @@ class Cluster:
         self,
         *options: str,
         hosts: str = "",
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
         failpoint: str = "",
     ) -> Process:
         """Start a master. `hosts` is another way to the same tree, `failpoint` where it ends."""
-        return self._start("master", options, hosts, timeout, failpoint)
+        return self._start("master", options, hosts, timeout or self._timeout, failpoint)
 
     def worker(
         self,
@@ -122,7 +132,7 @@ class Cluster:
         name: str = "",
         grace: float = 30.0,
         hosts: str = "",
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
         failpoint: str = "",
     ) -> Process:
         """Start a worker for these executors."""
@@ -130,7 +140,7 @@ class Cluster:
         options = ["--slots", str(slots), "--name", name, "--grace", str(grace)]
         for executor in executors:
             options += ["--executor", executor]
-        return self._start("worker", options, hosts, timeout, failpoint)
+        return self._start("worker", options, hosts, timeout or self._timeout, failpoint)
 
     def _start(
         self, role: str, options: Sequence[str], hosts: str, timeout: float, failpoint: str
@@ -207,7 +217,7 @@ class Cluster:
             tasks.setdefault(run.task, []).append(run)
         return tasks
 
-    def started(self, task: str, worker: str = "", deadline: float = 10.0) -> Execution:
+    def started(self, task: str, worker: str = "", deadline: float = DEADLINE) -> Execution:
         """Wait for the start of a task, on this worker if one is named."""
 
         def first() -> Execution | None:

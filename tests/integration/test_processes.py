@@ -107,7 +107,9 @@ def test_pausing_what_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_stop_kills_what_does_not_end(tmp_path: Path) -> None:
     """A process that ignores SIGTERM gets its grace period, then SIGKILL."""
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(); time.sleep(600)"
+    code = (
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    )
     with python(code, tmp_path / "log") as process:
         eventually(lambda: process.log.stat().st_size, what="SIGTERM is ignored")
         process.stop(grace=0.1)

@@ -10,21 +10,21 @@ import pytest
 
 from masterworker import TaskFailed
 from masterworker.words.limits import MAX_LOSSES
-from tests.integration.roles import PATIENT, RECOVERY, TICK, TIMEOUT, Cluster
-from tests.waiting import eventually
+from tests.integration.roles import DOOMED, LASTING, PATIENT, Cluster, recovery
+from tests.waiting import DEADLINE, eventually
 
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of nobody yet."""
-    with Cluster(hosts, tmp_path) as running:
+    with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
 
 def test_killed_worker_is_replaced_in_time(cluster: Cluster) -> None:
     """A task whose worker is killed in its midst starts elsewhere soon, and has one status."""
     cluster.in_office(cluster.master())
-    victim = cluster.worker("wait")
+    victim = cluster.worker("wait", timeout=DOOMED)
     first = cluster.ready(victim)
     future = cluster.client.submit(b"go", executor="wait")
     cluster.started(future.task_id, first)
@@ -32,12 +32,13 @@ def test_killed_worker_is_replaced_in_time(cluster: Cluster) -> None:
     died = time.monotonic()
     victim.kill()
     second = cluster.started(future.task_id, heir)
-    assert second.start - died < RECOVERY
+    assert second.start - died < recovery(DOOMED)
     cluster.release("go")
-    assert future.result(timeout=5.0) == heir.encode()
-    interrupted, complete = cluster.executions()
-    assert (interrupted.attempt, interrupted.end) == (1, None)
-    assert interrupted.seen < second.start, "the first attempt outlived its worker"
+    assert future.result(timeout=DEADLINE) == heir.encode()
+    *interrupted, complete = cluster.executions()
+    for run in interrupted:  # more than one if the worker was silent for a moment
+        assert (run.attempt, run.worker, run.end) == (1, first, None)
+        assert run.seen < second.start, "the first attempt outlived its worker"
     assert (complete.attempt, complete.worker) == (2, heir)
     cluster.judge(accepted=1)
 
@@ -57,11 +58,11 @@ def test_worker_killed_at_a_step(
     """Wherever it dies: what it had recorded stands, all else runs elsewhere, once."""
     cluster.master()
     futures = cluster.client.submit_many([b""] * 8, executor="brief-inline")
-    cluster.client.flush(5.0)
-    doomed = cluster.worker("brief-inline", slots=8, name="doomed", failpoint=step)
-    assert doomed.wait(10.0) == -9
+    cluster.client.flush(DEADLINE)
+    doomed = cluster.worker("brief-inline", slots=8, name="doomed", timeout=DOOMED, failpoint=step)
+    assert doomed.wait(DEADLINE) == -9
     heir = cluster.ready(cluster.worker("brief-inline", slots=8))
-    by_whom = {future.task_id: future.result(timeout=10.0).decode() for future in futures}
+    by_whom = {future.task_id: future.result(timeout=DEADLINE).decode() for future in futures}
     recorded = {task for task, worker in by_whom.items() if worker != heir}
     assert bool(recorded) is had_recorded
     runs = cluster.executions()
@@ -76,35 +77,38 @@ def test_worker_killed_at_a_step(
 def test_primary_killed_while_recovering(cluster: Cluster, step: str) -> None:
     """A worker dies, and the primary in the midst of its recovery: the next one sees to it."""
     first = cluster.master()
-    victim = cluster.worker("wait", slots=4)
+    victim = cluster.worker("wait", slots=4, timeout=DOOMED)
+    lost = cluster.ready(victim)
     futures = cluster.client.submit_many([b"go"] * 4, executor="wait")
     for future in futures:
         cluster.started(future.task_id)
     first.terminate()
     victim.kill()
-    doomed = cluster.master(failpoint=step)
+    doomed = cluster.master(timeout=DOOMED, failpoint=step)
     heir = cluster.ready(cluster.worker("wait", slots=4))
-    assert doomed.wait(10.0) == -9
+    assert doomed.wait(DEADLINE) == -9
     cluster.master()
     cluster.release("go")
-    assert {future.result(timeout=10.0) for future in futures} == {heir.encode()}
-    assert sorted(run.attempt for run in cluster.executions()) == [1] * 4 + [2] * 4
+    assert {future.result(timeout=DEADLINE) for future in futures} == {heir.encode()}
+    runs = cluster.executions()
+    assert {run.attempt for run in runs if run.worker == lost} == {1}
+    assert [run.attempt for run in runs if run.worker == heir] == [2] * 4
     cluster.judge(accepted=4)
 
 
 def test_chosen_worker_dies_before_it_is_assigned(cluster: Cluster) -> None:
     """Scenario 9: the `multi` that assigns requires the worker; its tasks go to another."""
-    victim = cluster.worker("brief")
+    victim = cluster.worker("brief", timeout=DOOMED)
     gone = cluster.ready(victim)
     futures = cluster.client.submit_many([b""] * 4, executor="brief")
-    cluster.client.flush(5.0)
-    master = cluster.master(timeout=PATIENT, failpoint="master.before-moves:stop")
+    cluster.client.flush(DEADLINE)
+    master = cluster.master(timeout=LASTING, failpoint="master.before-moves:stop")
     cluster.stopped(master)
     victim.kill()
     eventually(lambda: gone not in cluster.status().workers, what="the chosen worker is gone")
     heir = cluster.ready(cluster.worker("brief"))
     master.resume()
-    assert {future.result(timeout=10.0) for future in futures} == {heir.encode()}
+    assert {future.result(timeout=DEADLINE) for future in futures} == {heir.encode()}
     cluster.says(master, f"worker {gone} left before it got task")
     assert [run.attempt for run in cluster.executions()] == [1] * 4
     cluster.judge(accepted=4)
@@ -113,7 +117,7 @@ def test_chosen_worker_dies_before_it_is_assigned(cluster: Cluster) -> None:
 def test_worker_back_under_its_name_before_its_session_ends(cluster: Cluster) -> None:
     """A restarted worker is another incarnation; the tasks of the old one are recovered."""
     cluster.in_office(cluster.master())
-    victim = cluster.worker("wait", name="phoenix", timeout=2 * TIMEOUT)  # time to come back
+    victim = cluster.worker("wait", name="phoenix")
     old = cluster.ready(victim)
     future = cluster.client.submit(b"go", executor="wait")
     cluster.started(future.task_id, old)
@@ -123,9 +127,9 @@ def test_worker_back_under_its_name_before_its_session_ends(cluster: Cluster) ->
     assert new != old
     assert old in cluster.status().workers, "it was to be back before the old session ended"
     again = cluster.started(future.task_id, new)
-    assert again.start - died < TIMEOUT + RECOVERY
+    assert again.start - died < recovery(PATIENT)
     cluster.release("go")
-    assert future.result(timeout=5.0) == new.encode()
+    assert future.result(timeout=DEADLINE) == new.encode()
     assert [run.attempt for run in cluster.executions()] == [1, 2]
     cluster.judge(accepted=1)
 
@@ -133,22 +137,20 @@ def test_worker_back_under_its_name_before_its_session_ends(cluster: Cluster) ->
 def test_poison_that_kills_its_workers_is_given_up(cluster: Cluster) -> None:
     """A task that kills its worker, again and again, ends as lost; the tasks beside it are done."""
     cluster.in_office(cluster.master())
-    workers = [
-        cluster.worker("die-inline", "brief", timeout=2 * TICK) for _ in range(MAX_LOSSES + 1)
-    ]
+    workers = [cluster.worker("die-inline", "brief", timeout=DOOMED) for _ in range(MAX_LOSSES + 1)]
     for worker in workers:
         cluster.ready(worker)
     poison = cluster.client.submit(b"7", executor="die-inline")
     others = cluster.client.submit_many([b""] * 4, executor="brief")
     with pytest.raises(TaskFailed) as failed:
-        poison.result(timeout=MAX_LOSSES * RECOVERY)
+        poison.result(timeout=MAX_LOSSES * recovery(DOOMED))
     assert failed.value.reason == "lost"
     assert [attempt.reason for attempt in failed.value.attempts] == ["lost"] * MAX_LOSSES
     assert len({attempt.worker for attempt in failed.value.attempts}) == MAX_LOSSES
     (survivor,) = [worker for worker in workers if worker.alive]
     assert {worker.exit_code for worker in workers if worker is not survivor} == {7}
     for future in others:
-        future.result(timeout=10.0)
+        future.result(timeout=DEADLINE)
     deaths = cluster.executions(poison.task_id)
     assert [run.attempt for run in deaths] == list(range(1, MAX_LOSSES + 1))
     cluster.judge(accepted=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -9,11 +10,17 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.security import OPEN_ACL_UNSAFE, make_acl
 
+from masterworker import TaskFailed
+from masterworker.decisions.plan import plan
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.roles import courier, incarnation
-from masterworker.words import records
-from masterworker.words.model import Task, Worker
+from masterworker.words import paths, records
+from masterworker.words.model import State, Status, Task, Worker
+from masterworker.zookeeper.cleaner import Cleaner
+from masterworker.zookeeper.moves import Mover
 from masterworker.zookeeper.session import Session
+from masterworker.zookeeper.survey import Survey
+from masterworker.zookeeper.watched import Listing
 from tests.faults.expire import expire
 from tests.integration.running import (
     ECHO,
@@ -25,7 +32,7 @@ from tests.integration.running import (
     tree,
     worker,
 )
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 
 READ_ONLY = [make_acl("world", "anyone", read=True)]
 
@@ -49,6 +56,31 @@ def test_worker_whose_folder_was_removed_gets_tasks_again(hosts: str) -> None:
         assert submitter.submit(b"x", executor="echo").result(20) == b"x"
         kazoo.delete(f"/assign/{the_worker(kazoo)}")
         assert submitter.submit(b"y", executor="echo").result(20) == b"y"
+
+
+def test_worker_whose_folder_was_made_anew_is_given_tasks_at_once(hosts: str) -> None:
+    """The primary chose it without knowing that its folder was gone: what refused the task is
+    mended, and is no reason to leave the worker aside until the primary looks at everything."""
+    task = Task("0" * 16 + "-1", "echo")
+    with tree(hosts) as kazoo, session(hosts) as ours:
+        kazoo.create("/assign/w")
+        kazoo.create("/workers/w", records.encode_worker(Worker({"echo": True}, 4, 0)))
+        kazoo.create(f"/tasks/{task.id}", records.encode_task(task, b"x"))
+        survey = Survey(ours)
+        mover = Mover(ours, survey, 0)
+        survey.refresh()
+        moves = plan(survey.snapshot(), time.time())
+        kazoo.delete("/assign/w")
+        assert mover.carry_out(moves).overtaken == 1
+        Cleaner(ours, survey, 0, status_ttl=60.0, folder_ttl=60.0, grace=10.0).mend_folders()
+        assert ours.wake.wait(DEADLINE), "the watch on the folders fires"
+
+        def assigned() -> bool:
+            survey.refresh()
+            return mover.carry_out(plan(survey.snapshot(), time.time())).done == 1
+
+        eventually(assigned, what="the task is assigned")
+        assert kazoo.get_children("/assign/w") == [task.id]
 
 
 def test_worker_that_was_unregistered_begins_anew(
@@ -97,6 +129,38 @@ def test_session_that_expires_does_not_end_a_client_at_work(hosts: str) -> None:
         futures += submitter.submit_many([b"y"] * 1_000, executor="echo")
         assert [future.result(30) for future in futures] == [b"x"] * 3_000 + [b"y"] * 1_000
     assert audit(hosts).ok
+
+
+def test_client_whose_folder_was_made_anew_hears_of_results(
+    hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its books were closed while it waited: it has a new folder, and a new watch on that."""
+    missed = threading.Event()
+
+    class Watched(Listing):
+        def read(self) -> list[str] | None:
+            names = super().read()
+            if names is None:
+                missed.set()
+            return names
+
+    monkeypatch.setattr(courier, "Listing", Watched)
+    with tree(hosts) as kazoo, client(hosts) as submitter:
+        gone = submitter.submit(b"x", executor="nobodys")
+        submitter.flush(DEADLINE)
+        folder = submitter._courier.account.folder
+        eventually(lambda: not submitter._courier.account.busy, what="it waits")
+        kazoo.delete(paths.task(gone.task_id))
+        kazoo.delete(folder)
+        assert missed.wait(DEADLINE)
+        late = submitter.submit(b"y", executor="nobodys")  # by this it finds out
+        with pytest.raises(TaskFailed, match="expired"):
+            gone.result(DEADLINE)
+        with pytest.raises(TimeoutError):
+            late.result(0.5)  # by now it waits for its watch, and for nothing else
+        status = records.encode_status(Status(State.DONE, "echo"), b"y")
+        kazoo.create(paths.status(late.task_id), status)
+        assert late.result(10) == b"y"
 
 
 def test_nobody_spins_while_zookeeper_is_away(

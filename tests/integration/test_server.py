@@ -28,6 +28,8 @@ with ZooKeeperServer(Path(sys.argv[1])) as server:
     sys.stdin.read()
 """
 
+PATIENCE = 20.0  # seconds for an answer of a server that serves
+
 pytestmark = pytest.mark.zookeeper
 
 
@@ -35,7 +37,7 @@ pytestmark = pytest.mark.zookeeper
 def connected(hosts: str) -> Iterator[KazooClient]:
     """A started client that keeps trying, also where a starting server never answers it."""
     client = KazooClient(
-        hosts, timeout=2.0, connection_retry=KazooRetry(max_tries=-1, max_delay=0.2)
+        hosts, timeout=5.0, connection_retry=KazooRetry(max_tries=-1, max_delay=0.2)
     )
     client.start(10)
     try:
@@ -53,6 +55,7 @@ def test_data_survives_kill_and_restart() -> None:
         directory = server.process.log.parent
         server.kill()
         assert not server.process.alive
+        eventually(lambda: not client.connected, what="the client has noticed")
         server.restart()
         assert server.port == port
         eventually(lambda: client.connected, what="the client is back")
@@ -72,8 +75,8 @@ def test_given_directory_is_kept(tmp_path: Path) -> None:
 def test_short_session_timeouts_are_granted() -> None:
     """The tick time sets the shortest session timeout: two ticks."""
     with ZooKeeperServer(tick_time=0.1) as server:
-        assert server.mode == "standalone"
-        assert "minSessionTimeout=200\n" in ask(server.port, "conf")
+        eventually(lambda: server.mode == "standalone", what="it says what it is")
+        assert "minSessionTimeout=200\n" in ask(server.port, "conf", PATIENCE)
 
 
 def test_paused_server_is_silent_and_comes_back() -> None:
@@ -82,7 +85,7 @@ def test_paused_server_is_silent_and_comes_back() -> None:
         server.pause()
         assert ask(server.port, "ruok", timeout=0.2) == ""
         server.resume()
-        assert ask(server.port, "ruok", timeout=10.0) == "imok"
+        assert ask(server.port, "ruok", PATIENCE) == "imok"
         server.pause()
 
 
@@ -92,7 +95,7 @@ def test_killed_parent_takes_the_server_along(tmp_path: Path) -> None:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         port = int(parent.stdout.readline())
-        assert ask(port, "ruok") == "imok"
+        assert ask(port, "ruok", PATIENCE) == "imok"
         parent.kill()
     eventually(lambda: port_is_free(port), what="the server's port is free")
 
@@ -138,15 +141,24 @@ def test_wrong_zookeeper_home_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path
         ZooKeeperServer().start()
 
 
+def leader(ensemble: Ensemble) -> ZooKeeperServer:
+    """The server that leads, as soon as one says so."""
+
+    def leading() -> list[ZooKeeperServer]:
+        index = ensemble.leader()
+        return [] if index is None else [ensemble.servers[index]]
+
+    return eventually(leading, 60.0, what="one of them leads")[0]
+
+
 def test_ensemble_survives_its_leader() -> None:
     """Three servers elect a leader; killed, it is replaced, and returns as a follower."""
     with Ensemble(3) as ensemble, connected(ensemble.hosts) as client:
         client.create("/a")
-        killed = ensemble.leader()
-        assert killed is not None
-        ensemble.servers[killed].kill()
-        eventually(lambda: ensemble.leader() not in (killed, None), what="another one leads")
-        ensemble.servers[killed].restart()
-        assert ensemble.servers[killed].mode == "follower"
+        killed = leader(ensemble)
+        killed.kill()
+        assert leader(ensemble) is not killed
+        killed.restart()
+        eventually(lambda: killed.mode == "follower", what="it follows")
         eventually(lambda: client.connected, what="the client is back")
         assert client.exists("/a") is not None

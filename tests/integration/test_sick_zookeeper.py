@@ -13,11 +13,14 @@ import pytest
 
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.words.errors import Unavailable
-from tests.integration.roles import Cluster
+from tests.faults.proxy import Proxy
+from tests.faults.wire import Op
+from tests.integration.roles import PATIENT, Cluster
+from tests.waiting import DEADLINE, eventually
 
 DISK = 16 * 1024 * 1024  # bytes; with 4 MiB for each of ZooKeeper's transaction logs
 
-STALLED = 5.0
+STALLED = 12.0
 """Seconds; the session of a role whose ZooKeeper stands still for a good part of it."""
 
 pytestmark = pytest.mark.zookeeper
@@ -46,26 +49,31 @@ def fill(file: Path) -> None:
 def test_stall_of_less_than_a_session_recovers_nothing(tmp_path: Path, chroot: str) -> None:
     """Scenario 33: ZooKeeper stands still for 0.8 T: attempts pause, and go on where they were.
 
-    A worker is heard every T/6, so its session lives. A primary is heard every T/3 only and may
-    lose its office over it; that takes no task from anybody.
+    A worker is heard every T/6, so its session lives; the stall begins when it was just heard, to
+    leave room for a busy machine. A primary is heard every T/3 only and may lose its office over
+    it; that takes no task from anybody.
     """
     with (
         ZooKeeperServer() as server,
+        Proxy("127.0.0.1", server.port) as proxy,
         Cluster(server.hosts + chroot, tmp_path) as cluster,
     ):
         cluster.in_office(cluster.master(timeout=STALLED))
-        process = cluster.worker("wait", timeout=STALLED)
+        process = cluster.worker("wait", timeout=STALLED, hosts=proxy.hosts(chroot))
         worker = cluster.ready(process)
         future = cluster.client.submit(b"go", executor="wait")
         cluster.started(future.task_id)
+        beats = proxy.counts[Op.SYNC]
+        eventually(lambda: proxy.counts[Op.SYNC] > beats, what="the worker is heard")
         stalled = time.monotonic()
         server.pause()
         cluster.says(process, "attempts stop")
         assert time.monotonic() - stalled < STALLED
-        cluster.release("go")
         time.sleep(max(0.0, stalled + 0.8 * STALLED - time.monotonic()))
         server.resume()
-        assert future.result(timeout=10.0) == worker.encode()
+        eventually(lambda: len(cluster.executions()) == 2, what="the attempt begins again")
+        cluster.release("go")
+        assert future.result(timeout=DEADLINE) == worker.encode()
         runs = cluster.executions()
         assert [(run.worker, run.attempt) for run in runs] == [(worker, 1)] * 2
         cluster.judge(accepted=1)
@@ -79,20 +87,20 @@ def test_full_disk(small_disk: Path, tmp_path: Path, chroot: str) -> None:
     """
     with (
         ZooKeeperServer(small_disk / "zookeeper") as server,
-        Cluster(server.hosts + chroot, tmp_path) as cluster,
+        Cluster(server.hosts + chroot, tmp_path, PATIENT) as cluster,
     ):
         accepted = cluster.client.submit_many([b"kept"] * 20, executor="brief")
-        cluster.client.flush(10.0)
+        cluster.client.flush(DEADLINE)
         filler = small_disk / "filler"
         fill(filler)
         late = cluster.client.submit_many([os.urandom(400_000)] * 20, executor="brief")
         with pytest.raises(Unavailable, match="not everything was accepted"):
             cluster.client.flush(2.0)
-        server.process.wait(10.0)
+        server.process.wait(DEADLINE)
         filler.unlink()
         server.restart()
         cluster.in_office(cluster.master())
         cluster.ready(cluster.worker("brief"))
         for future in (*accepted, *late):
-            future.result(timeout=20.0)
+            future.result(timeout=2 * DEADLINE)
         cluster.judge(accepted=40)

@@ -22,7 +22,7 @@ from tests.certificates import Authority
 from tests.waiting import eventually
 
 DEADLINE = 20.0  # seconds for a connection, or for what is wrong with it to be found out
-PATIENCE = 2.0  # seconds for one that is to come to nothing; each try takes milliseconds
+PATIENCE = 5.0  # seconds for one that is to come to nothing; each try takes milliseconds
 
 
 @pytest.fixture(scope="module")

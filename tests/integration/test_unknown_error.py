@@ -10,7 +10,7 @@ import pytest
 from masterworker import Client
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
-from tests.integration.roles import RECOVERY, TIMEOUT, Cluster
+from tests.integration.roles import DOOMED, PATIENT, Cluster, recovery
 
 UNKNOWN = -4242
 
@@ -18,7 +18,7 @@ UNKNOWN = -4242
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of nobody yet."""
-    with Cluster(hosts, tmp_path) as running:
+    with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
 
@@ -27,9 +27,11 @@ def test_role_whose_kazoo_thread_dies(
     cluster: Cluster, proxy: Proxy, chroot: str, role: str
 ) -> None:
     """Scenario 34: it notices within its session's timeout, starts anew, and all work is done."""
-    through, around = proxy.hosts(chroot), ""
-    master = cluster.master(hosts=through if role == "master" else around)
-    worker = cluster.worker("brief", hosts=through if role == "worker" else around)
+    struck = (proxy.hosts(chroot), DOOMED)
+    hosts, timeout = struck if role == "master" else ("", None)
+    master = cluster.master(hosts=hosts, timeout=timeout)
+    hosts, timeout = struck if role == "worker" else ("", None)
+    worker = cluster.worker("brief", hosts=hosts, timeout=timeout)
     cluster.in_office(master)
     first = cluster.ready(worker)
     about = f"{chroot}/{'tasks' if role == 'master' else 'status'}/".encode()
@@ -37,7 +39,7 @@ def test_role_whose_kazoo_thread_dies(
     futures = cluster.client.submit_many([b""] * 8, executor="brief")
     proxy.wait_for(rule)
     for future in futures:
-        future.result(timeout=TIMEOUT + RECOVERY)
+        future.result(timeout=DOOMED + recovery(DOOMED))
     if role == "master":
         assert cluster.in_office(master) == 2
     else:
@@ -51,10 +53,10 @@ def test_client_whose_kazoo_thread_dies(cluster: Cluster, proxy: Proxy, chroot: 
     cluster.in_office(cluster.master())
     cluster.ready(cluster.worker("brief"))
     rule = proxy.reply_error(Op.MULTI, error=UNKNOWN, containing=f"{chroot}/tasks/".encode())
-    with Client(proxy.hosts(chroot), session_timeout=TIMEOUT) as client:
+    with Client(proxy.hosts(chroot), session_timeout=DOOMED) as client:
         futures = client.submit_many([b""] * 8, executor="brief")
         proxy.wait_for(rule)
         for future in futures:
-            future.result(timeout=TIMEOUT + RECOVERY)
+            future.result(timeout=DOOMED + recovery(DOOMED))
     assert len(cluster.executions()) == 8
     cluster.judge(accepted=8)

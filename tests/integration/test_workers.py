@@ -10,14 +10,14 @@ import pytest
 from masterworker import TaskFailed
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
-from tests.integration.roles import Cluster
-from tests.waiting import eventually
+from tests.integration.roles import LASTING, PATIENT, Cluster
+from tests.waiting import DEADLINE, eventually
 
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of nobody yet."""
-    with Cluster(hosts, tmp_path) as running:
+    with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
 
@@ -29,7 +29,7 @@ def test_reply_to_a_worker_lost(cluster: Cluster, proxy: Proxy, chroot: str, abo
     rule = proxy.drop_reply(Op.MULTI, containing=f"{chroot}{about}".encode())
     worker = cluster.ready(cluster.worker("brief", slots=2, hosts=proxy.hosts(chroot)))
     proxy.wait_for(rule)
-    assert {future.result(timeout=10.0) for future in futures} == {worker.encode()}
+    assert {future.result(timeout=DEADLINE) for future in futures} == {worker.encode()}
     assert list(cluster.status().workers) == [worker]
     assert sorted(run.task for run in cluster.executions()) == sorted(
         future.task_id for future in futures
@@ -47,7 +47,7 @@ def test_two_workers_of_one_name_both_work(cluster: Cluster) -> None:
     for future in futures:
         cluster.started(future.task_id)
     cluster.release("go")
-    assert {future.result(timeout=10.0).decode() for future in futures} == twins
+    assert {future.result(timeout=DEADLINE).decode() for future in futures} == twins
     assert len(cluster.executions()) == 2
     cluster.judge(accepted=2)
 
@@ -60,11 +60,11 @@ def test_crash_of_an_executor_fails_its_own_attempt_only(cluster: Cluster) -> No
     cluster.started(beside.task_id)
     doomed = cluster.client.submit(b"7", executor="die", attempts=2)
     with pytest.raises(TaskFailed, match="exit code 7\nlast words") as failed:
-        doomed.result(timeout=10.0)
+        doomed.result(timeout=DEADLINE)
     assert failed.value.reason == "crashed"
     assert [(one.worker, one.reason) for one in failed.value.attempts] == [(worker, "crashed")] * 2
     cluster.release("go")
-    assert beside.result(timeout=10.0) == worker.encode()
+    assert beside.result(timeout=DEADLINE) == worker.encode()
     assert [run.attempt for run in cluster.executions(doomed.task_id)] == [1, 2]
     assert len(cluster.executions(beside.task_id)) == 1
     cluster.judge(accepted=2)
@@ -81,11 +81,11 @@ def test_drain_finishes_what_runs_and_hands_back_the_rest(cluster: Cluster) -> N
     eventually(lambda: len(cluster.assigned_to(leaver)) == 6, what="tasks wait behind it")
     heir = cluster.ready(cluster.worker("brief-inline", slots=6))
     process.terminate()
-    assert {future.result(timeout=10.0) for future in waiting} == {heir.encode()}
+    assert {future.result(timeout=DEADLINE) for future in waiting} == {heir.encode()}
     assert cluster.status().workers[leaver].state == "draining"
     cluster.release("go")
-    assert running.result(timeout=10.0) == leaver.encode()
-    assert process.wait(5.0) == 0
+    assert running.result(timeout=DEADLINE) == leaver.encode()
+    assert process.wait(DEADLINE) == 0
     assert leaver not in cluster.status().workers
     assert [run.attempt for run in cluster.executions()] == [1] * 6
     cluster.judge(accepted=6)
@@ -104,10 +104,10 @@ def test_hand_back_lost_on_the_way_is_repeated(cluster: Cluster, proxy: Proxy, c
     rule = proxy.drop_request(Op.MULTI, containing=f"{chroot}/tasks/".encode())
     process.terminate()
     proxy.wait_for(rule)
-    assert {future.result(timeout=10.0) for future in waiting} == {heir.encode()}
+    assert {future.result(timeout=DEADLINE) for future in waiting} == {heir.encode()}
     cluster.release("go")
-    assert running.result(timeout=10.0) == leaver.encode()
-    assert process.wait(5.0) == 0
+    assert running.result(timeout=DEADLINE) == leaver.encode()
+    assert process.wait(DEADLINE) == 0
     assert [run.attempt for run in cluster.executions()] == [1] * 3
     cluster.judge(accepted=3)
 
@@ -122,9 +122,9 @@ def test_drain_hands_back_what_outlasts_its_grace(cluster: Cluster) -> None:
     heir = cluster.ready(cluster.worker("wait"))
     process.terminate()
     again = cluster.started(future.task_id, heir)
-    assert process.wait(5.0) == 0
+    assert process.wait(DEADLINE) == 0
     cluster.release("go")
-    assert future.result(timeout=10.0) == heir.encode()
+    assert future.result(timeout=DEADLINE) == heir.encode()
     stopped, complete = cluster.executions()
     assert stopped.end is None
     assert stopped.seen < again.start
@@ -135,7 +135,7 @@ def test_drain_hands_back_what_outlasts_its_grace(cluster: Cluster) -> None:
 def test_second_signal_ends_a_worker_cold(cluster: Cluster) -> None:
     """It hands nothing back; its session is closed, so its tasks are recovered without a wait."""
     cluster.in_office(cluster.master())
-    process = cluster.worker("wait")
+    process = cluster.worker("wait", timeout=LASTING)
     leaver = cluster.ready(process)
     future = cluster.client.submit(b"go", executor="wait")
     cluster.started(future.task_id, leaver)
@@ -143,8 +143,8 @@ def test_second_signal_ends_a_worker_cold(cluster: Cluster) -> None:
     process.terminate()
     cluster.says(process, "drains")
     process.terminate()
-    assert process.wait(5.0) == 143
+    assert process.wait(DEADLINE) == 143
     cluster.release("go")
-    assert future.result(timeout=10.0) == heir.encode()
+    assert future.result(timeout=DEADLINE) == heir.encode()
     assert [run.attempt for run in cluster.executions()] == [1, 2]
     cluster.judge(accepted=1)

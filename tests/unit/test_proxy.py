@@ -15,7 +15,7 @@ from kazoo.retry import KazooRetry
 
 from masterworker.dev.server import ZooKeeperServer
 from tests.faults.expire import expire
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Direction, Proxy
 from tests.faults.wire import Op, multi_operations
 from tests.waiting import eventually
 
@@ -159,6 +159,24 @@ def test_held_request_is_lost_with_its_sender(
         proxy.accept()
         eventually(lambda: client.connected, what="the client is back")
         assert direct.exists("/a") is None
+
+
+@pytest.mark.parametrize("direction", ["to_server", "to_client"])
+def test_hold_at_a_request(
+    proxy: Proxy, victim: KazooClient, direct: KazooClient, direction: Direction
+) -> None:
+    """Towards the server the request waits at the hole, towards the client its reply does."""
+    rule = proxy.hold_at(Op.CREATE, direction, containing=b"/late")
+    victim.create("/early")
+    created = victim.create_async("/late")
+    proxy.wait_for(rule)
+    if direction == "to_client":
+        eventually(lambda: direct.exists("/late"), what="the request was carried out")
+    with pytest.raises(KazooTimeoutError):
+        created.get(timeout=0.3)
+    assert bool(direct.exists("/late")) is (direction == "to_client")
+    proxy.release(direction)
+    assert created.get(timeout=10) == "/late"
 
 
 def test_delay_is_latency(proxy: Proxy, victim: KazooClient) -> None:

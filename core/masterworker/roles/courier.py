@@ -204,6 +204,7 @@ class Courier:
         if removed != self._removed:
             self._give_up_expired(session)
             self._removed = removed
+            folder.stale = True  # it may be another one, with no watch on it
 
     def _give_up_expired(self, session: Session) -> None:
         """End the futures whose status was removed unread, while we were away for too long."""

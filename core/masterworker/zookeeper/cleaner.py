@@ -60,7 +60,8 @@ class Cleaner:
         """Make the assignment folder of a worker that has none; remove those of nobody."""
         for worker in self._survey.workers.keys() - self._survey.assigned.keys():
             folder = Create(paths.assignments(worker), owners=self._survey.identity_of(worker))
-            self._commit(f"folder of worker {worker}", folder)
+            if self._commit(f"folder of worker {worker}", folder) is None:
+                self._survey.quarantine.forget(folder.path)
         now = self._clock()
         absent = self._survey.snapshot().absent()
         self._absent = {name: self._absent.get(name, now) for name in absent}

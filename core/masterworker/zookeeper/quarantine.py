@@ -51,6 +51,12 @@ class Quarantine:
             if len(names) <= MOST:
                 del self._folders[folder]
 
+    def forget(self, path: str) -> None:
+        """This znode is gone, or was made anew: give the next of its name a chance."""
+        folder, name = _split(path)
+        self._folders.get(folder, {}).pop(name, None)
+        self._said.pop(path, None)
+
     def sift(self, folder: str, names: Iterable[str]) -> list[str]:
         """The names in a fresh listing of a folder that are to be dealt with.
 
@@ -60,8 +66,7 @@ class Quarantine:
         aside = self._folders.get(folder)
         if aside:
             for gone in aside.keys() - set(names):
-                del aside[gone]
-                self._said.pop(f"{folder}/{gone}", None)
+                self.forget(f"{folder}/{gone}")
             names = [name for name in names if name not in aside]
         if paths.are_names(names):
             return names
