@@ -86,8 +86,10 @@ class BookWorker:
         return names
 
     def _run(self) -> None:
-        while not self._ended:
+        while True:
             self._wake.clear()
+            if self._ended:
+                return
             names = self._kazoo.get_children(f"/assign/{self.name}", watch=self._changed)
             for task in sorted(names) if self._willing else ():
                 self._execute(task)
