@@ -29,6 +29,17 @@ def at_work(cluster: Cluster) -> tuple[Process, Hands]:
     return worker, hands
 
 
+def test_an_attempt_that_was_cut_short_begins_again(cluster: Cluster) -> None:
+    """At once and by itself: nothing else may happen for a long time that would wake the worker."""
+    worker, hands = at_work(cluster)
+    main = worker.actors[0]
+    (task,) = hands.jobs
+    hands.finish(task, "are cut short")
+    while main.is_ready:
+        main.resume()
+    assert task in hands.jobs
+
+
 def test_a_silence_that_only_the_worker_noticed_ends(cluster: Cluster) -> None:
     """A heartbeat answered before the heart looked up: the attempts go on all the same."""
     worker, hands = at_work(cluster)

@@ -279,6 +279,7 @@ class Incarnation:
                 continue
             if outcome.interrupted:
                 self._postponed += self._jobs([held])
+                self._session.wake.set()  # for the next round, which begins it again
             else:
                 self._ended[outcome.task_id] = outcome
 
