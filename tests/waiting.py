@@ -13,8 +13,14 @@ T = TypeVar("T")
 POLL_INTERVAL = 0.005  # seconds
 
 
-def eventually(condition: Callable[[], T], deadline: float = 10.0, what: str = "") -> T:
+DEADLINE = 30.0
+"""Seconds; nobody promises any. It is what a busy machine may need to start a process or two."""
+
+
+def eventually(condition: Callable[[], T], deadline: float = DEADLINE, what: str = "") -> T:
     """Return the first true value of `condition`; fail the test after `deadline` seconds.
+
+    It is looked at once more when they are over: this process itself may have stood still.
 
     An assertion that fails inside `condition` counts as "not yet". `what` says what was waited
     for; the failure shows it with the last value or the last failed assertion.
@@ -22,6 +28,7 @@ def eventually(condition: Callable[[], T], deadline: float = 10.0, what: str = "
     until = time.monotonic() + deadline
     while True:
         last: object
+        over = time.monotonic() > until
         try:
             value = condition()
         except AssertionError as failed:
@@ -30,7 +37,7 @@ def eventually(condition: Callable[[], T], deadline: float = 10.0, what: str = "
             if value:
                 return value
             last = repr(value)
-        if time.monotonic() > until:
+        if over:
             what = what or getattr(condition, "__name__", "the condition")
             pytest.fail(f"not within {deadline:g} s: {what}; at last: {last}")
         time.sleep(POLL_INTERVAL)
