@@ -71,6 +71,8 @@ class Proxy(Startable):
             "to_client": asyncio.Event(),
         }
         self.requests: Counter[int] = Counter()
+        self.accepted = 0
+        """How many connections were made so far."""
         self.session: tuple[float, int, bytes] | None = None
         """When (monotonic) the latest session was granted through it, its number, its password."""
         self._links: set[asyncio.Task[None]] = set()
@@ -224,6 +226,7 @@ class Proxy(Startable):
         link = asyncio.current_task()
         assert link is not None
         self._links.add(link)
+        self.accepted += 1
         try:
             async with _closing(writer):
                 onward_reader, onward_writer = await asyncio.open_connection(*self.target)

@@ -16,6 +16,7 @@ from kazoo.exceptions import NoNodeError
 from kazoo.protocol.states import WatchedEvent
 
 from tests.integration.running import connected
+from tests.waiting import DEADLINE
 
 
 class BookClient:
@@ -37,7 +38,7 @@ class BookClient:
             finished.set()
         return name
 
-    def status(self, name: str, deadline: float = 10.0) -> bytes:
+    def status(self, name: str, deadline: float = DEADLINE) -> bytes:
         """The status of a task, once it has one; it is deleted, as the book's client does it."""
         assert self._finished[name].wait(deadline), f"no status of {name} within {deadline:g} s"
         data: bytes = self._kazoo.get(f"/status/{name}")[0]
@@ -86,8 +87,10 @@ class BookWorker:
         return names
 
     def _run(self) -> None:
-        while not self._ended:
+        while True:
             self._wake.clear()
+            if self._ended:
+                return
             names = self._kazoo.get_children(f"/assign/{self.name}", watch=self._changed)
             for task in sorted(names) if self._willing else ():
                 self._execute(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from masterworker import Client
 from masterworker.decisions.audit import AuditReport
 from masterworker.dev.processes import Process, masterworker_command
 from masterworker.words import paths
+from masterworker.words.errors import ConnectionLost
 from masterworker.zookeeper.auditor import Auditor
 from masterworker.zookeeper.inspection import ClusterStatus, Inspection
 from masterworker.zookeeper.session import Session
@@ -162,8 +164,15 @@ class Cluster:
 
     def status(self) -> ClusterStatus:
         """Who is there, and how many tasks are where, as soon as ZooKeeper can be asked."""
-        eventually(lambda: self.session.connected, 30.0, what="the test itself is connected")
-        return Inspection(self.session).status()
+
+        def seen() -> ClusterStatus | None:
+            with contextlib.suppress(ConnectionLost):  # it may break again while we ask
+                return Inspection(self.session).status() if self.session.connected else None
+            return None
+
+        status = eventually(seen, 30.0, what="the test itself is connected")
+        assert status is not None
+        return status
 
     def in_office(self, master: Process) -> int:
         """Wait until this master is primary; return its epoch."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
 from kazoo.security import make_acl
 
+from masterworker import TaskContext
 from masterworker.decisions import audit as judgement
 from masterworker.words import paths, records
+from masterworker.words.executor import Executor
 from masterworker.words.model import Ledger, Master, State, Status, Task, Worker
 from masterworker.zookeeper.auditor import Auditor
 from masterworker.zookeeper.operations import Create, Delete
@@ -23,6 +27,7 @@ from tests.integration.running import (
     audit,
     client,
     client_of,
+    inspection,
     master,
     tree,
     wait_until_settled,
@@ -207,25 +212,54 @@ def test_what_breaks_no_promise_is_a_note(hosts: str, kazoo: KazooClient) -> Non
 # --- tasks on the move ---------------------------------------------------------------------------
 
 
+class Driving(Session):
+    """A session of which each reading lets ten more attempts be made, and none is made without."""
+
+    def __init__(self, hosts: str) -> None:
+        super().__init__(hosts)
+        self._attempts = threading.Semaphore(0)
+
+    def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
+        if path == paths.TASKS:
+            self._attempts.release(10)
+        return super().children(path, watch)
+
+    def driven(self, executor: Executor) -> Executor:
+        """This executor, whose attempts wait to be let."""
+
+        def run(payload: bytes, task: TaskContext) -> bytes | None:
+            self._attempts.acquire(timeout=30)
+            return executor.run(payload, task)
+
+        return replace(executor, run=run)
+
+
 def test_tasks_that_go_back_and_forth_are_not_lost(hosts: str) -> None:
     """Audits one after another, while every task goes back to the queue again and again."""
     stubborn = Tally(fail_first=8)
+    driving = Driving(hosts)
+    executor = driving.driven(stubborn.executor)
     reports = []
     with (
         tree(hosts) as kazoo,
         master(hosts),
-        worker(hosts, stubborn.executor, slots=30),
-        worker(hosts, stubborn.executor, slots=30),
+        worker(hosts, executor, slots=30),
+        worker(hosts, executor, slots=30),
         client(hosts) as submitter,
     ):
         futures = submitter.submit_many([b"x"] * 100, executor="tally", attempts=16)
+        with inspection(hosts) as view:
+            eventually(lambda: sum(view.status().assigned.values()) == 60, what="slots are full")
+        driving.start()
         while not all(future.done() for future in futures):
-            reports.append(audit(hosts))
+            reports.append(Auditor(driving).report())
+        driving.close()
         assert {future.result(0) for future in futures} == {b"x"}
         wait_until_settled(kazoo, client_of(futures[0].task_id), 100)
     assert sum(stubborn.by_task.values()) == 100 * 9
     assert [report.findings for report in reports if not report.ok] == []
-    assert any(report.pending and report.assigned for report in reports)
+    assert reports[0].pending
+    assert reports[0].assigned
 
 
 class Dodged(Session):

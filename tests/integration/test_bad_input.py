@@ -169,7 +169,7 @@ def test_garbage_among_a_workers_assignments(hosts: str, caplog: pytest.LogCaptu
         eventually(lambda: complaints(caplog, path) == 2, what="both complained")
 
 
-def test_worker_overwritten_keeps_its_tasks(hosts: str) -> None:
+def test_worker_overwritten_keeps_its_tasks(hosts: str, caplog: pytest.LogCaptureFixture) -> None:
     """A worker whose znode turns to garbage gets no more tasks, and those it has stay with it."""
     with (
         master(hosts),
@@ -179,14 +179,16 @@ def test_worker_overwritten_keeps_its_tasks(hosts: str) -> None:
     ):
         names = {theirs.submit(b"x") for _ in range(3)}
         eventually(lambda: set(overwritten.assigned()) == names, what="it has its tasks")
-        kazoo.set(f"/workers/{overwritten.name}", GARBAGE)
+        path = f"/workers/{overwritten.name}"
+        kazoo.set(path, GARBAGE)
+        eventually(lambda: complaints(caplog, path) == 1, what="the master has seen it")
         with BookWorker(hosts) as other:
             more = [theirs.submit(b"y") for _ in range(20)]
             assert [theirs.status(name) for name in more] == [b"done"] * 20
         assert set(overwritten.assigned()) == names
         assert {task for task, _ in other.executed} == set(more)
         [finding] = audit(hosts).findings
-        assert finding.startswith(f"/workers/{overwritten.name}: ")
+        assert finding.startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("path", ["/master", "/epoch"])
@@ -238,6 +240,7 @@ def test_overwritten_sum_of_ledgers_stops_only_the_retiring(
         kazoo.set("/status", GARBAGE)
         with cluster(hosts, folder_ttl=0.3), client(hosts):
             assert submitter.submit(b"x", executor="echo").result(20) == b"x"
+            eventually(lambda: len(kazoo.get_children("/status")) == 2, what="two folders")
             eventually(
                 lambda: complaints(caplog, "/status") == 1,
                 what="the master tried to retire a folder",

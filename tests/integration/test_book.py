@@ -119,6 +119,7 @@ def test_book_worker_gets_no_more_than_its_slots(hosts: str, folders: None) -> N
         eventually(lambda: len(lazy.assigned()) == BOOK_SLOTS, what="its slots are full")
         with BookWorker(hosts) as willing:
             eventually(lambda: len(willing.executed) == 5, what="the others are run elsewhere")
+            eventually(lambda: not willing.assigned(), what="and it is done with them")
         assert len(lazy.assigned()) == BOOK_SLOTS
         assert set(lazy.assigned()) < set(names)
         assert audit(hosts).ok
@@ -148,7 +149,12 @@ def test_tasks_of_a_book_worker_that_dies_are_recovered(
 def test_book_worker_dies_between_its_two_writes(hosts: str, folders: None) -> None:
     """Its status is written, its assignment is not deleted: the first status stands, once."""
     reader = Tally("read")
-    with master(hosts), tree(hosts) as kazoo, book_client(hosts) as theirs:
+    with (
+        master(hosts),
+        tree(hosts) as kazoo,
+        inspection(hosts) as view,
+        book_client(hosts) as theirs,
+    ):
         with BookWorker(hosts, willing=False) as dying:
             name = theirs.submit(b"x")
             eventually(lambda: dying.assigned() == [name], what="the task is assigned")
@@ -156,8 +162,9 @@ def test_book_worker_dies_between_its_two_writes(hosts: str, folders: None) -> N
         with worker(hosts, reader.executor):
 
             def nowhere() -> bool:
-                folders = ["/tasks", *(f"/assign/{one}" for one in kazoo.get_children("/assign"))]
-                return not any(kazoo.get_children(folder) for folder in folders)
+                status = view.status()
+                return not status.pending and not sum(status.assigned.values())
 
             eventually(nowhere, what="the task is neither pending nor assigned")
+            assert reader.by_task == {name: 1}
             assert theirs.status(name) == b"done by the first"

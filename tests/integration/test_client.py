@@ -246,12 +246,11 @@ def die(*_):
 
 client = Client(sys.argv[1])
 future = client.submit(b"kept", executor="echo")
+future.add_done_callback(die)
 client.flush()
 print(future.task_id, flush=True)
 if sys.argv[2] == "before":
     die()
-future.add_done_callback(die)
-future.result()
 signal.pause()
 """
 

@@ -11,12 +11,14 @@ import pytest
 
 from masterworker.dev.ensemble import Ensemble
 from masterworker.dev.processes import Process
-from tests.integration.roles import NOISE, PATIENT, Cluster
+from masterworker.dev.server import ZooKeeperServer
+from tests.integration.roles import NOISE, Cluster
 from tests.waiting import eventually
 
-T = 4.0
+T = 8.0
 """Seconds; a role's session. An ensemble that comes back gives every session all of it anew, so a
-role that reconnects in less has lost nothing."""
+role that reconnects in less has lost nothing; and the lease, half of it, outlasts what a busy
+machine adds to an election."""
 
 OUTAGE = T + 0.5
 """Seconds without a quorum. Sessions would have ended by then, were anybody left to end them."""
@@ -52,6 +54,14 @@ def bring_back(ensemble: Ensemble) -> None:
     eventually(lambda: ensemble.leader() is not None, 30.0, "the quorum is back")
 
 
+def leader(ensemble: Ensemble) -> ZooKeeperServer:
+    """The server that leads, as soon as one of them says so."""
+    [found] = eventually(
+        lambda: [server for server in ensemble.servers if server.mode == "leader"], what="a leader"
+    )
+    return found
+
+
 def connections(role: Process) -> int:
     """How often this role was connected to ZooKeeper."""
     return role.log.read_text().count("connected to ZooKeeper at")
@@ -59,20 +69,18 @@ def connections(role: Process) -> int:
 
 def test_leader_killed(ensemble: Ensemble, cluster: Cluster) -> None:
     """Scenario 20: work goes on once another one leads; no session ends, and no task runs twice."""
-    master, process = cluster.master(timeout=PATIENT), cluster.worker("brief", timeout=PATIENT)
-    assert cluster.in_office(master) == 1
+    master, process = cluster.master(timeout=T), cluster.worker("brief", timeout=T)
+    epoch = cluster.in_office(master)
     worker = cluster.ready(process)
     before = cluster.client.submit_many([b""] * 40, executor="brief")
-    wait(before, 10.0, FIRST_COMPLETED)
-    leader = ensemble.leader()
-    assert leader is not None
-    ensemble.servers[leader].kill()
+    wait(before, 20.0, FIRST_COMPLETED)
+    leader(ensemble).kill()
     killed = time.monotonic()
     after = cluster.client.submit_many([b""] * 40, executor="brief")
-    wait(after, ELECTION + PATIENT, FIRST_COMPLETED)
-    assert time.monotonic() - killed < ELECTION + PATIENT
-    assert {future.result(timeout=10.0) for future in (*before, *after)} == {worker.encode()}
-    assert cluster.in_office(master) == 1
+    wait(after, ELECTION + T, FIRST_COMPLETED)
+    assert time.monotonic() - killed < ELECTION + T
+    assert {future.result(timeout=20.0) for future in (*before, *after)} == {worker.encode()}
+    assert cluster.in_office(master) == epoch
     assert [run.attempt for run in cluster.executions()] == [1] * 80
     cluster.judge(accepted=80)
     bring_back(ensemble)
@@ -85,7 +93,7 @@ def test_quorum_lost_and_back(ensemble: Ensemble, cluster: Cluster) -> None:
     was, and it is the first still.
     """
     master, process = cluster.master(timeout=T), cluster.worker("wait", timeout=T)
-    assert cluster.in_office(master) == 1
+    epoch = cluster.in_office(master)
     worker = cluster.ready(process)
     running = cluster.client.submit(b"go", executor="wait")
     cluster.started(running.task_id)
@@ -105,8 +113,8 @@ def test_quorum_lost_and_back(ensemble: Ensemble, cluster: Cluster) -> None:
     eventually(lambda: connections(master) > before[0], what="the master is connected")
     eventually(lambda: connections(process) > before[1], what="the worker is connected")
     assert time.monotonic() - back < RECONNECTION
-    assert {future.result(timeout=10.0) for future in (running, waiting)} == {worker.encode()}
-    assert cluster.in_office(master) == 1
+    assert {future.result(timeout=20.0) for future in (running, waiting)} == {worker.encode()}
+    assert cluster.in_office(master) == epoch
     again = cluster.executions(running.task_id)
     assert [(run.worker, run.attempt) for run in again] == [(worker, 1)] * 2
     assert len(cluster.executions(waiting.task_id)) == 1
@@ -116,19 +124,24 @@ def test_quorum_lost_and_back(ensemble: Ensemble, cluster: Cluster) -> None:
 def test_all_killed_and_started_again(ensemble: Ensemble, cluster: Cluster) -> None:
     """Scenario 22: in the midst of work; whatever was accepted before or after finishes, once.
 
+    Two attempts last until the servers are dead, so that there is work then in any case.
     What runs twice runs for a worker's next incarnation, if its session did not outlast the start.
     """
     cluster.in_office(cluster.master(timeout=T))
-    cluster.ready(cluster.worker("brief", timeout=T))
+    cluster.ready(cluster.worker("brief", "wait", slots=4, timeout=T))
+    running = cluster.client.submit_many([b"go"] * 2, executor="wait")
+    for future in running:
+        cluster.started(future.task_id)
     futures = cluster.client.submit_many([b""] * 200, executor="brief")
-    wait(futures, 10.0, FIRST_COMPLETED)
+    wait(futures, 20.0, FIRST_COMPLETED)
     for server in ensemble.servers:
         server.kill()
-    assert not all(future.done() for future in futures), "the kills came too late to matter"
+    cluster.release("go")
+    futures += running
     futures += cluster.client.submit_many([b""] * 20, executor="brief")
     bring_back(ensemble)
     results = {future.task_id: future.result(timeout=30.0).decode() for future in futures}
     for task, runs in cluster.by_task().items():
         assert results[task] == runs[-1].worker
         assert len({run.worker for run in runs}) == len(runs), "no incarnation repeats a task"
-    cluster.judge(accepted=220)
+    cluster.judge(accepted=222)

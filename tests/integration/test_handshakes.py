@@ -9,10 +9,12 @@ from masterworker.words import paths
 from masterworker.zookeeper.operations import Create
 from masterworker.zookeeper.session import Session
 from tests.faults.proxy import Proxy
+from tests.integration.roles import NOISE, TICK
 from tests.waiting import eventually
 
 TIMEOUT = 1.5  # seconds
-TICK = 0.5  # seconds; the server's
+PATIENT = 12.0
+"""Seconds; of a session that is to survive a hole of two thirds, and what a busy machine adds."""
 
 
 def test_handshake_without_an_answer_is_given_up_early(proxy: Proxy, chroot: str) -> None:
@@ -23,9 +25,8 @@ def test_handshake_without_an_answer_is_given_up_early(proxy: Proxy, chroot: str
     began = time.monotonic()
     starting.start()
     try:
-        eventually(lambda: proxy.connections == 1, what="the first try")
-        eventually(lambda: proxy.connections == 0, what="it is given up")
-        assert 1.5 < time.monotonic() - began < 5.0
+        eventually(lambda: proxy.accepted == 2, what="the first try is given up for another")
+        assert 1.5 < time.monotonic() - began < 10.0
         proxy.release()
         eventually(lambda: session.connected, what="the next try succeeds")
     finally:
@@ -50,7 +51,7 @@ def test_session_whose_handshakes_all_go_unanswered_ends(
         gone = lambda: not witness.read([paths.MASTER])[0]  # noqa: E731
         eventually(gone, what="the server ends it, for nobody renews it")
         # Kazoo notices the hole within T, handshakes are sent for T, the last one renews for T.
-        assert time.monotonic() - began < 3 * TIMEOUT + TICK + 1.0
+        assert time.monotonic() - began < 3 * TIMEOUT + TICK + NOISE
     finally:
         session.close(timeout=0.1)
         witness.close()
@@ -58,7 +59,7 @@ def test_session_whose_handshakes_all_go_unanswered_ends(
 
 def test_silence_shorter_than_the_timeout_ends_nothing(proxy: Proxy, hosts: str) -> None:
     """A stall of a good half of the timeout is survived by the same session."""
-    session = Session(proxy.hosts(), timeout=4.0)
+    session = Session(proxy.hosts(), timeout=PATIENT)
     session.start()
     try:
         identity = session.identity

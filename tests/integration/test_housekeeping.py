@@ -26,7 +26,6 @@ from tests.integration.running import (
     master,
     session,
     tree,
-    worker,
 )
 from tests.waiting import eventually
 
@@ -64,29 +63,37 @@ def test_unread_statuses_expire_and_are_booked(hosts: str) -> None:
 
 def test_statuses_of_the_books_clients_expire(hosts: str) -> None:
     """A plain status nobody takes is removed after --status-ttl."""
-    with tree(hosts) as kazoo, book_client(hosts) as theirs, BookWorker(hosts):
-        with master(hosts, status_ttl=0.3):
+    with tree(hosts) as kazoo, book_client(hosts) as theirs:
+        with master(hosts), BookWorker(hosts):
             name = theirs.submit(b"x")
             eventually(lambda: kazoo.exists(f"/status/{name}"), what="the task is finished")
+        with master(hosts, status_ttl=0.3):
             eventually(lambda: not kazoo.exists(f"/status/{name}"), what="its status is removed")
-            assert theirs.submit(b"y") != name
+        assert theirs.submit(b"y") != name
         assert audit(hosts).ok
 
 
 def test_statuses_of_an_active_client_stay(hosts: str) -> None:
     """While a client's folder changes, nothing in it expires; once it is quiet, it does."""
-    ttl = 0.5
-    with tree(hosts) as kazoo:
+    now = 0.0
+    with session(hosts) as ours, tree(hosts) as kazoo:
         leave_statuses(kazoo, 3)
-        with master(hosts, status_ttl=ttl):
-            until = time.monotonic() + 3 * ttl
-            accepted = 3
-            while time.monotonic() < until:
-                accepted += 1
-                kazoo.set(f"/status/{GONE}", records.encode_ledger(Ledger(accepted=accepted)))
-                assert len(kazoo.get_children(f"/status/{GONE}")) == 3
-                time.sleep(ttl / 10)  # the client's own pace
-            eventually(lambda: books(kazoo, GONE).expired == 3, what="the statuses expired")
+        cleaner = Cleaner(
+            ours, Survey(ours), 0, status_ttl=10, folder_ttl=1e9, grace=1, clock=lambda: now
+        )
+        cleaner.sweep()
+        for accepted in range(4, 10):
+            now += 9.0
+            kazoo.set(f"/status/{GONE}", records.encode_ledger(Ledger(accepted=accepted)))
+            cleaner.sweep()
+            assert len(kazoo.get_children(f"/status/{GONE}")) == 3
+        now += 9.0
+        cleaner.sweep()
+        assert len(kazoo.get_children(f"/status/{GONE}")) == 3
+        now += 1.0
+        cleaner.sweep()
+        assert kazoo.get_children(f"/status/{GONE}") == []
+        assert books(kazoo, GONE).expired == 3
 
 
 def test_settled_folder_is_retired_into_the_sum(hosts: str) -> None:
@@ -106,15 +113,15 @@ def test_settled_folder_is_retired_into_the_sum(hosts: str) -> None:
 
 def test_open_folder_is_never_retired(hosts: str) -> None:
     """A client that is silent while its task is pending keeps its folder and gets its result."""
-    with master(hosts, folder_ttl=0.3, status_ttl=0.3), client(hosts) as submitter:
+    with tree(hosts) as kazoo, client(hosts) as submitter:
         future = submitter.submit(b"x", executor="echo")
         submitter.flush(20)
-        settled = client(hosts)
-        settled.close()
-        with tree(hosts) as kazoo:
+        with master(hosts, folder_ttl=0.3, status_ttl=0.3):
+            leave_statuses(kazoo, 0)
             # The other folder is retired: so the master has looked at this one often enough.
-            eventually(lambda: kazoo.get_children("/status") == [client_of(future.task_id)])
-        with worker(hosts):
+            eventually(lambda: not kazoo.exists(f"/status/{GONE}"), what="the other is retired")
+        assert kazoo.get_children("/status") == [client_of(future.task_id)]
+        with cluster(hosts):  # of patience: a result may lie for longer than the other waited
             assert future.result(20) == b"x"
 
 
@@ -174,9 +181,13 @@ def test_folder_that_vanishes_while_it_is_read(hosts: str) -> None:
             "lost": ["task-1"],
             "vanishing": [],
         }
-        survey.refresh()
+
+        def known() -> list[str]:
+            survey.refresh()
+            return list(survey.assigned)
+
+        eventually(lambda: known() == ["lost"], what="the watch has told of it")
         vanishing.close()
-        assert list(survey.assigned) == ["lost"]
 
 
 class Closing(Session):

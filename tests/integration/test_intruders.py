@@ -56,7 +56,7 @@ def scene(server: ZooKeeperServer) -> Iterator[Scene]:
 
     def wait(payload: bytes, _task: TaskContext) -> bytes:
         if payload == b"wait":
-            gate.wait(60)
+            gate.wait(600)  # for as long as the scene lasts
         return payload
 
     echo = Executor("echo", lambda payload, _task: payload, inline=True)

@@ -77,7 +77,8 @@ class Cluster:
     def process(self, name: str, number: int, *arguments: str) -> Process:
         """A role as a process."""
         log = self.folder / f"{self.scheme}-{name}-{number}.log"
-        options = ["--session-timeout=2", "--log-level=debug", *self.options(name)]
+        timeout = 2 if name == "worker" else 10  # seconds; one of the workers is to be missed soon
+        options = [f"--session-timeout={timeout}", "--log-level=debug", *self.options(name)]
         return Process(log.stem, masterworker_command(name, *arguments, *options), log=log)
 
     def login(self, name: str) -> Login:

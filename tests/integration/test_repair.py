@@ -171,7 +171,7 @@ def test_nobody_spins_while_zookeeper_is_away(
     monkeypatch.setattr(courier, "LOOK_INTERVAL", 0.05)
     with (
         ZooKeeperServer(tmp_path / "zookeeper") as server,
-        cluster(server.hosts, ECHO, look_interval=0.5),
+        cluster(server.hosts, ECHO, timeout=2.0, look_interval=0.5),
         client(server.hosts) as submitter,
     ):
         assert submitter.submit(b"x", executor="echo").result(20) == b"x"
