@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 POLL_INTERVAL = 0.005  # seconds
 
-
-DEADLINE = 30.0
-"""Seconds; nobody promises any. It is what a busy machine may need to start a process or two."""
+DEADLINE = 20.0
+"""Seconds; nobody promises any. It is what a busy machine may need to start a process or two, and
+less than the 30 s after which every role looks at everything: a wake-up that is lost still shows."""
 
 
 def eventually(condition: Callable[[], T], deadline: float = DEADLINE, what: str = "") -> T:
