@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
@@ -37,6 +36,8 @@ POSTED_TOGETHER: Final = 1_000
 
 MAP_WINDOW: Final = 2_000
 """Tasks that `map` keeps submitted ahead of the result it yields next."""
+
+_BYTES: Final = (bytes, bytearray, memoryview)
 
 
 class Client:
@@ -193,7 +194,7 @@ class Client:
             if self._keys is not None:
                 seal = self._keys.seal(task_id, executor)
                 payload = seal.payload(payload, options)
-                task = replace(task, options={}, sealed=seal.key_id)
+                task = task._replace(options={}, sealed=seal.key_id)
             record = records.encode_task(task, payload)
             create = Create(paths.task(task_id), record, owners=(owner,))
             self._submitted = number  # only now: a refused payload takes no number
@@ -210,7 +211,7 @@ def _checked(payloads: Iterable[bytes]) -> list[bytes]:
         raise TypeError("submit_many takes several payloads, not one: put it into a list")
     checked = []
     for payload in payloads:
-        if not isinstance(payload, bytes | bytearray | memoryview):
+        if not isinstance(payload, _BYTES):
             raise TypeError(f"a payload is bytes, not {type(payload).__name__}: encode it")
         checked.append(bytes(payload))
         limits.check_payload(checked[-1], f"payload {len(checked)}")
