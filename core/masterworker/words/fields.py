@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 from . import limits
@@ -80,9 +81,7 @@ class Fields:
 
     def seconds(self, key: str) -> float | None:
         value = self._header.get(key)
-        if (
-            type(value) is float and 0 <= value < _LATEST
-        ):  # as we write it
+        if type(value) is float and 0 <= value < _LATEST:
             return value
         return _seconds(value, lambda: self._fail(key, "seconds, or nothing"))
 
@@ -121,7 +120,7 @@ class Fields:
             limits.check_options(value)
         except Refused as error:
             raise BadRecord(f"field {key!r}: {error}") from None
-        return value
+        return MappingProxyType(value)
 
     def offered(self, key: str) -> Mapping[str, bool]:
         value = self._header.get(key)
