@@ -72,6 +72,8 @@ tasks = st.builds(
     options=options,
     history=unfinished,
     raw=st.booleans(),
+    sealed=st.just(""),
+    owner=st.just(""),
 )
 statuses = st.builds(
     Status,
@@ -83,6 +85,7 @@ statuses = st.builds(
     ended=maybe_seconds,
     reason=st.none() | st.sampled_from(Reason),
     history=histories,
+    sealed=st.just(""),
 )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +28,7 @@ def test_no_text_bears_the_mark(text: str) -> None:
     assert not records.is_record(text.encode(errors="replace"))
 
 
-@given(strategies.tasks.map(lambda task: replace(task, raw=False)), strategies.payloads)
+@given(strategies.tasks.map(lambda task: task._replace(raw=False)), strategies.payloads)
 def test_a_record_is_read_as_one(task: Task, payload: bytes) -> None:
     """A task of our own clients is told by its mark, and its payload lies behind the header."""
     data = records.encode_task(task, payload)
@@ -47,7 +45,7 @@ def test_a_record_under_a_foreign_name_is_refused() -> None:
 
 def test_a_raw_task_with_a_history_keeps_its_name() -> None:
     """A book's task that lost a worker is a record by then, under the name it always had."""
-    task = replace(RAW, history=(LOSS,))
+    task = RAW._replace(history=(LOSS,))
     data = book.task_data(task, b"payload")
     assert records.is_record(data)
     assert book.task_in(RAW.id, data) == task
@@ -57,7 +55,7 @@ def test_a_raw_task_with_a_history_keeps_its_name() -> None:
 def test_a_raw_task_stays_plain_until_it_has_a_history() -> None:
     """The book's workers find in an assignment exactly what the book's client wrote."""
     assert book.task_data(RAW, b"payload") == b"payload"
-    after_a_loss = replace(RAW, history=(LOSS,))
+    after_a_loss = RAW._replace(history=(LOSS,))
     assert book.task_data(after_a_loss, b"payload", for_book_worker=True) == b"payload"
 
 

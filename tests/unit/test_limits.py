@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +84,7 @@ def test_one_byte_more_is_refused() -> None:
 def test_a_header_too_long_for_its_length_field_is_refused() -> None:
     """What does not fit into the header raises PayloadTooLarge, never a struct.error."""
     with pytest.raises(PayloadTooLarge, match="header"):
-        records.encode_task(replace(TASK, options={"a": "x" * limits.MAX_HEADER}), b"")
+        records.encode_task(TASK._replace(options={"a": "x" * limits.MAX_HEADER}), b"")
 
 
 def test_options_are_bounded() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -105,7 +104,7 @@ def test_only_what_is_sealed_has_the_newer_format() -> None:
     """A program of the first version reads all else, and takes nothing sealed for plain."""
     for data, _ in KINDS.values():
         assert data[3] == 1
-    sealed = replace(TASK, sealed="key-1")
+    sealed = TASK._replace(sealed="key-1")
     assert records.encode_task(sealed, b"")[3] == 2
     assert records.decode_task("t", records.encode_task(sealed, b"")) == sealed
     status = Status(State.DONE, "echo", sealed="key-1")

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,7 +78,7 @@ def test_a_child_serves_tasks_of_one_key_and_its_output_is_not_logged(
 
     def run(executor: str, key_id: str) -> Outcome:
         one = job(executor, "1")
-        one = replace(one, task=replace(one.task, sealed=key_id))
+        one = one._replace(task=one.task._replace(sealed=key_id))
         runner.start([one])
         return outcomes.of(one)
 

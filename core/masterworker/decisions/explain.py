@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from ..words.model import Status, Task, Worker
 from . import placement
@@ -22,7 +21,7 @@ def pending(
     able = {name: worker for name, worker in workers.items() if placement.can_run(worker, task)}
     if not able:
         if task.sealed and any(
-            placement.can_run(worker, replace(task, sealed="")) for worker in workers.values()
+            placement.can_run(worker, task._replace(sealed="")) for worker in workers.values()
         ):
             return (
                 f"it is sealed with key {task.sealed!r}, and no ready worker that offers executor "

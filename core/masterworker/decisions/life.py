@@ -10,7 +10,6 @@ A state says where the task's znode lies, so a transition is a move from one pat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -89,8 +88,7 @@ def place(state: State, task: str, worker: str = "") -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A transition of one task, ready to be carried out.
 
     `task` is the task after it. `worker` holds it before, `to_worker` after, where the states say
@@ -125,7 +123,7 @@ def recover(task: Task, worker: str, to_worker: str | None, now: float) -> Move:
         detail="the worker's session ended while it held the task",
         ended=now,
     )
-    after = replace(task, history=(*task.history, attempt))
+    after = task._replace(history=(*task.history, attempt))
     if after.losses >= MAX_LOSSES:
         status = _failed(after, worker, Reason.LOST, None, now)
         return _move(State.ASSIGNED, Event.GIVE_UP, after, worker=worker, status=status)
@@ -159,7 +157,7 @@ def fail(task: Task, attempt: Attempt, default_attempts: int, now: float) -> Mov
 
     `default_attempts` is how many the executor grants to a task that does not say.
     """
-    after = replace(task, history=(*task.history, attempt))
+    after = task._replace(history=(*task.history, attempt))
     if after.failures < (task.attempts or default_attempts):
         return _move(State.ASSIGNED, Event.RETRY, after, worker=attempt.worker)
     status = _failed(after, attempt.worker, attempt.reason, attempt.started, now)

@@ -369,5 +369,7 @@ class ZooKeeperServer(Startable):
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             f"-Dlogback.configurationFile={directory / 'logback.xml'}",
             "-Dzookeeper.jmx.log4j.disable=true",
+            # With every write, a digest of the tree: it shows servers that they differ.
+            f"-Dzookeeper.digest.enabled={'true' if self._members else 'false'}",
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
         ]

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..words import limits
 from ..words.errors import PayloadTooLarge
@@ -18,8 +17,7 @@ from ..words.executor import Executor, TaskContext
 from ..words.model import Reason, Task
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A task to attempt: the executor is the one that `task.executor` names."""
 
     task: Task
@@ -27,8 +25,7 @@ class Job:
     context: TaskContext
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended. `reason` is None if it has a result.
 
     `started` and `ended` are seconds since the epoch. `interrupted` says that the attempt was ended

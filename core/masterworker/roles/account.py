@@ -18,6 +18,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..words import limits, paths, records
 from ..words.errors import (
@@ -39,8 +40,7 @@ from .future import TaskFuture
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A task that is to be accepted, and the future that waits for it."""
 
     number: int

@@ -7,8 +7,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..decisions import life
 from ..execution.attempts import Job, Outcome
@@ -20,8 +19,7 @@ from ..zookeeper.batches import Unit
 from ..zookeeper.operations import Create, Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A task that an incarnation holds, with all it needs to run it or to hand it back.
 
     `version` is that of its assignment.

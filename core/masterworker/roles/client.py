@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
@@ -37,6 +36,8 @@ POSTED_TOGETHER: Final = 1_000
 
 MAP_WINDOW: Final = 2_000
 """Tasks that `map` keeps submitted ahead of the result it yields next."""
+
+_BYTES: Final = (bytes, bytearray, memoryview)
 
 
 class Client:
@@ -102,10 +103,11 @@ class Client:
         limits.check_options(options or {})
         if attempts is not None and not 1 <= attempts <= limits.MAX_ATTEMPTS:
             raise Refused(f"attempts={attempts}: a task can have 1 to {limits.MAX_ATTEMPTS}")
+        head = self._head(executor, attempts, options or {})
         futures: list[TaskFuture] = []
         prepared: list[Submission] = []
         for payload in checked:
-            prepared.append(self._prepare(payload, executor, attempts, options or {}))
+            prepared.append(self._prepare(payload, executor, options or {}, head))
             futures.append(prepared[-1].future)
             if len(prepared) >= POSTED_TOGETHER:
                 self._post(prepared)
@@ -181,22 +183,27 @@ class Client:
     ) -> None:
         self.close()
 
+    def _head(self, executor: str, attempts: int | None, options: Mapping[str, str]) -> bytes:
+        """What stands before each payload of one call, the same for all. Raises PayloadTooLarge."""
+        owner = self._courier.owner
+        task = Task("", executor, time.time(), attempts, options, owner=owner)
+        if self._keys is not None:  # then the options are sealed, together with each payload
+            task = task._replace(options={}, sealed=self._keys.ids[0])
+        return records.task_head(task)
+
     def _prepare(
-        self, payload: bytes, executor: str, attempts: int | None, options: Mapping[str, str]
+        self, payload: bytes, executor: str, options: Mapping[str, str], head: bytes
     ) -> Submission:
+        """A submission of a payload that was checked: it has a number, which must be used."""
         with self._lock:
-            number = self._submitted + 1
-            task_id = paths.task_id(self._courier.account.client, number)
-            owner = self._courier.owner
-            task = Task(task_id, executor, time.time(), attempts, options, owner=owner)
-            seal = None
-            if self._keys is not None:
-                seal = self._keys.seal(task_id, executor)
-                payload = seal.payload(payload, options)
-                task = replace(task, options={}, sealed=seal.key_id)
-            record = records.encode_task(task, payload)
-            create = Create(paths.task(task_id), record, owners=(owner,))
-            self._submitted = number  # only now: a refused payload takes no number
+            self._submitted += 1
+            number = self._submitted
+        task_id = paths.task_id(self._courier.account.client, number)
+        seal = None
+        if self._keys is not None:
+            seal = self._keys.seal(task_id, executor)
+            payload = seal.payload(payload, options)
+        create = Create(paths.task(task_id), head + payload, owners=(self._courier.owner,))
         return Submission(number, create, TaskFuture(task_id, seal))
 
     def _post(self, submissions: list[Submission]) -> None:
@@ -210,7 +217,7 @@ def _checked(payloads: Iterable[bytes]) -> list[bytes]:
         raise TypeError("submit_many takes several payloads, not one: put it into a list")
     checked = []
     for payload in payloads:
-        if not isinstance(payload, bytes | bytearray | memoryview):
+        if not isinstance(payload, _BYTES):
             raise TypeError(f"a payload is bytes, not {type(payload).__name__}: encode it")
         checked.append(bytes(payload))
         limits.check_payload(checked[-1], f"payload {len(checked)}")

@@ -26,7 +26,10 @@ class TaskFuture(Future[bytes]):
         super().__init__()
         self.task_id = task_id
         self._seal = seal
-        self.set_running_or_notify_cancel()
+
+    def cancel(self) -> bool:
+        """False: what was submitted runs, whoever waits for it."""
+        return False
 
     def __repr__(self) -> str:
         return f"<TaskFuture {self.task_id} {self._state.lower()}>"

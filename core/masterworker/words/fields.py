@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, cast
 
 from . import limits
 from .errors import BadRecord, Refused
@@ -16,6 +17,14 @@ from .model import Attempt, Reason, State, WorkerState
 from .paths import is_executor, is_key_id, is_name
 
 _EnumT = TypeVar("_EnumT", State, Reason, WorkerState)
+
+_MEMBERS: Final = {
+    options: {member.value: member for member in options}
+    for options in (State, Reason, WorkerState)
+}
+
+_LATEST: Final = 1e12
+"""Seconds since the epoch beyond which nothing of ours happens."""
 
 
 class Fields:
@@ -71,7 +80,10 @@ class Fields:
         return tuple(values)
 
     def seconds(self, key: str) -> float | None:
-        return _seconds(self._header.get(key), lambda: self._fail(key, "seconds, or nothing"))
+        value = self._header.get(key)
+        if type(value) is float and 0 <= value < _LATEST:
+            return value
+        return _seconds(value, lambda: self._fail(key, "seconds, or nothing"))
 
     def count(self, key: str, least: int, most: int = limits.MAX_COUNT) -> int:
         value = self._header.get(key)
@@ -108,7 +120,7 @@ class Fields:
             limits.check_options(value)
         except Refused as error:
             raise BadRecord(f"field {key!r}: {error}") from None
-        return value
+        return MappingProxyType(value)
 
     def offered(self, key: str) -> Mapping[str, bool]:
         value = self._header.get(key)
@@ -149,13 +161,13 @@ def _fits(value: object, most: int) -> bool:
 def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
         raise fail()
     return float(value)
 
 
 def _choice(options: type[_EnumT], value: object, fail: Callable[[], BadRecord]) -> _EnumT:
-    try:
-        return options(value if isinstance(value, str) else "")
-    except ValueError:
-        raise fail() from None
+    member = _MEMBERS[options].get(value) if isinstance(value, str) else None
+    if member is None:
+        raise fail()
+    return cast("_EnumT", member)

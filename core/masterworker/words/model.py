@@ -1,15 +1,17 @@
 """The records: what a task, an attempt, a status, a worker, a master and a ledger are.
 
-Frozen, without behaviour beyond what follows from their own fields. Times are seconds since the
-Unix epoch and serve people only; no decision rests on another machine's clock.
+Immutable, without behaviour beyond what follows from their own fields. Times are seconds since the
+Unix epoch and serve people only; no decision rests on another machine's clock. What is made for
+every task is a NamedTuple: to make one takes a third of the time that a frozen dataclass takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 
 class State(StrEnum):
@@ -60,8 +62,7 @@ class Attempt:
     ended: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A task without its payload.
 
     `attempts` is how many failed attempts it is allowed before it fails for good; None leaves that
@@ -75,7 +76,7 @@ class Task:
     executor: str
     submitted: float = 0.0
     attempts: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = MappingProxyType({})
     history: tuple[Attempt, ...] = ()
     raw: bool = False
     sealed: str = ""
@@ -97,8 +98,7 @@ class Task:
         return len(self.history) - self.losses
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """How a task ended; its result, if any, follows the record, sealed if `sealed` names a key."""
 
     state: State

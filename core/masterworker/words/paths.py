@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -75,6 +76,7 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+@functools.lru_cache(maxsize=1024)  # few names, asked for with every task
 def is_executor(name: str) -> bool:
     """Whether `name` can name an executor."""
     return len(name) <= MAX_EXECUTOR_NAME and _EXECUTOR.match(name) is not None

@@ -15,6 +15,7 @@ meaning.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping
 from typing import Any, Final
@@ -44,6 +45,8 @@ FORMAT: Final = 2
 seals would take a sealed payload for a plain one, so it must not understand the record."""
 
 _UNSEALED: Final = 1  # the format version of everything else
+
+_SHORT: Final = 512  # bytes of a header that is remembered
 
 _LONGEST_LIST: Final = 1_000
 """Room is made for a list of the length it claims: nested ones must not add up to much memory."""
@@ -81,6 +84,14 @@ def check_ledger(ledger: Ledger) -> None:
 def encode_task(task: Task, payload: bytes) -> bytes:
     """A task with its payload. Raises PayloadTooLarge."""
     limits.check_payload(payload, f"the payload of task {task.id}", task.sealed)
+    return task_head(task) + payload
+
+
+def task_head(task: Task) -> bytes:
+    """What stands before a task's payload: the same for tasks that differ in their ids only.
+
+    Raises PayloadTooLarge.
+    """
     header: dict[str, Any] = {"executor": task.executor, "submitted": task.submitted}
     if task.attempts is not None:
         header["attempts"] = task.attempts
@@ -94,7 +105,7 @@ def encode_task(task: Task, payload: bytes) -> bytes:
         header["sealed"] = task.sealed
     if task.owner:
         header["owner"] = task.owner
-    return _encode(_TASK, header, payload)
+    return _encode(_TASK, header)
 
 
 def encode_status(status: Status, result: bytes = b"") -> bytes:
@@ -191,9 +202,16 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
 
 def decode_task(task: str, data: bytes) -> Task:
     """The task named `task` whose record is `data`; `body(data)` is its payload."""
-    fields = Fields(_decode(_TASK, data))
+    packed = _packed(_TASK, data)
+    decoded = _known_task(packed) if len(packed) <= _SHORT else _task(packed)
+    return Task(task, *decoded[1:])
+
+
+def _task(packed: bytes) -> Task:
+    """The task with this header, but for its id."""
+    fields = Fields(_unpacked(packed))
     decoded = Task(
-        id=task,
+        id="",
         executor=fields.executor("executor"),
         submitted=fields.seconds("submitted") or 0.0,
         attempts=fields.count("attempts", 1, limits.MAX_ATTEMPTS) if "attempts" in fields else None,
@@ -211,6 +229,10 @@ def decode_task(task: str, data: bytes) -> Task:
             "workers: that task has ended"
         )
     return decoded
+
+
+_known_task = functools.lru_cache(maxsize=1024)(_task)
+"""Tasks that were submitted together have the same header."""
 
 
 def decode_status(data: bytes) -> Status:
@@ -287,6 +309,11 @@ def decode_access(data: bytes) -> Identities:
 
 
 def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
+    return _unpacked(_packed(kind, data))
+
+
+def _packed(kind: bytes, data: bytes) -> bytes:
+    """The header of a record of this kind, as it was packed."""
     if not is_record(data) or len(data) < _PREFIX.size:
         raise BadRecord(f"not one of our records: it begins with {data[:16]!r}")
     _, version, found, length = _PREFIX.unpack_from(data)
@@ -299,6 +326,10 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
     packed = data[_PREFIX.size : _PREFIX.size + length]
     if len(packed) < length:
         raise BadRecord(f"a header cut off after {len(packed)} of {length} bytes")
+    return packed
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
     try:
         header = msgpack.unpackb(packed, max_array_len=_LONGEST_LIST)
     except (ValueError, msgpack.UnpackException) as error:

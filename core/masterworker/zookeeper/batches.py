@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..words import limits
 from ..words.errors import ConnectionLost
@@ -26,8 +26,7 @@ from .session import Session
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Unit(Generic[T]):
+class Unit(NamedTuple, Generic[T]):
     """Operations that belong together, and what they are about."""
 
     about: T

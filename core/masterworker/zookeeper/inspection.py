@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..decisions import explain
@@ -257,9 +257,9 @@ class Inspection:
         if not known.sealed:
             return known
         if self._keys is None or known.sealed not in self._keys.ids:
-            return replace(known, history=sealing.conceal(known.history, known.sealed))
+            return known._replace(history=sealing.conceal(known.history, known.sealed))
         seal = self._keys.seal(task, known.executor, known.sealed)
-        return replace(known, history=seal.open_history(known.history))
+        return known._replace(history=seal.open_history(known.history))
 
     def _find(self, task: str) -> tuple[State, str, Znode]:
         """Where a task lies, by one request for all the places it can be in.

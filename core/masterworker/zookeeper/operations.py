@@ -112,7 +112,7 @@ Found = Znode | Unreadable | None
 
 _INT = struct.Struct("!i")
 _HEADER = struct.Struct("!i?i")
-_STAT = struct.Struct("!qqqqiiiqiiq")
+_STAT_AND_HEADER = struct.Struct("!qqqqiiiqiiqi?i")
 _CREATE, _DELETE, _SET, _GET, _CHECK, _ERROR = 1, 2, 5, 4, 13, -1
 _END: Final = _HEADER.pack(-1, True, -1)
 _NO_ERROR: Final = (Code.ROLLED_BACK, Code.RUNTIME_INCONSISTENCY)
@@ -223,20 +223,27 @@ class MultiRead:
     def deserialize(self, reply: bytes, offset: int) -> list[Found]:
         found: list[Found] = []
         kind, done, _ = _HEADER.unpack_from(reply, offset)
+        offset += _HEADER.size
         while not done:
-            offset += _HEADER.size
+            (number,) = _INT.unpack_from(reply, offset)  # an error's code, or the data's length
+            offset += _INT.size
             if kind == _ERROR:
-                (code,) = _INT.unpack_from(reply, offset)
-                found.append(None if code == Code.NO_NODE else Unreadable(code))
-                offset += _INT.size
-            else:
-                (length,) = _INT.unpack_from(reply, offset)
-                offset += _INT.size
-                data = bytes(reply[offset : offset + max(length, 0)])
-                offset += max(length, 0)
-                found.append(_znode(data, _STAT.unpack_from(reply, offset)))
-                offset += _STAT.size
-            kind, done, _ = _HEADER.unpack_from(reply, offset)
+                found.append(None if number == Code.NO_NODE else Unreadable(number))
+                kind, done, _ = _HEADER.unpack_from(reply, offset)
+                offset += _HEADER.size
+                continue
+            end = offset + max(number, 0)
+            (
+                created, changed, _, modified, version, _, _, owner, _, children, children_changed,
+                kind, done, _,
+            ) = _STAT_AND_HEADER.unpack_from(reply, end)  # fmt: skip
+            found.append(
+                Znode(
+                    reply[offset:end], version, created, changed, owner, children,
+                    children_changed, modified / 1000,
+                )
+            )  # fmt: skip
+            offset = end + _STAT_AND_HEADER.size
         return found
 
     def __repr__(self) -> str:
@@ -268,8 +275,3 @@ class WhoAmI:
 
     def __repr__(self) -> str:
         return "WhoAmI()"
-
-
-def _znode(data: bytes, stat: tuple[int, ...]) -> Znode:
-    czxid, mzxid, _, mtime, version, _, _, owner, _, children, pzxid = stat
-    return Znode(data, version, czxid, mzxid, owner, children, pzxid, mtime / 1000)
