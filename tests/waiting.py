@@ -13,8 +13,8 @@ T = TypeVar("T")
 POLL_INTERVAL = 0.005  # seconds
 
 DEADLINE = 20.0
-"""Seconds; nobody promises any. It is what a busy machine may need to start a process or two, and
-less than the 30 s after which every role looks at everything: a wake-up that is lost still shows."""
+"""Seconds; nobody promises any. A busy machine may need them to start a process or two; a wake-up
+that is lost still shows, since roles look at everything 30 s apart."""
 
 
 def eventually(condition: Callable[[], T], deadline: float = DEADLINE, what: str = "") -> T:
