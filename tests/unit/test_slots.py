@@ -197,3 +197,31 @@ def test_a_machine_without_room_for_processes_fails_no_task(
     outcome = outcomes.of(wanted)
     assert outcome.interrupted
     assert outcome.reason is None
+
+
+def test_a_slot_that_backs_off_keeps_no_job_from_another(
+    start: Start,
+    outcomes: Outcomes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A slot that falls idle while another waits for processes is given the next job at once."""
+    monkeypatch.setattr(slots, "BACK_OFF", 600.0)
+    runner = start(count=2)
+    hangs, refused, late = job("family", str(tmp_path / "pids")), job("echo"), job("echo", "late")
+    runner.start([hangs])
+    pids(tmp_path / "pids")
+    with monkeypatch.context() as full:
+
+        def no_room(*_: object) -> None:
+            raise BlockingIOError("no more processes")
+
+        full.setattr(ProcessRunner, "_new_child", no_room)
+        runner.start([refused])
+        eventually(lambda: "no child process" in caplog.text, what="a slot backs off")
+    runner.stop(hangs.task.id)
+    waiters = runner._changed._waiters  # type: ignore[attr-defined]
+    eventually(lambda: len(waiters) == 2, what="the other is idle")
+    runner.start([late])
+    assert outcomes.of(late).result == b"late"

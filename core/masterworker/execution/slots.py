@@ -95,7 +95,7 @@ class ProcessRunner:
             wanted = min(self._count, self._busy + len(self._queue))
             for _ in range(wanted - len(self._slots)):
                 self._open_slot()
-            self._changed.notify(len(jobs))
+            self._changed.notify_all()  # one alone could be a slot that backs off
 
     def stop(self, task_id: str) -> None:
         with self._changed:
