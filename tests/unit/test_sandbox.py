@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,19 @@ Attempt = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site() -> Iterator[Path]:
     """A folder, readable by everybody, with the plugin above."""
-    folder = tmp_path_factory.mktemp("plugins")
-    _open(folder, 0o755)
-    return install(folder, "throw_sandbox", PLUGIN, distribution="throw-sandbox", version="1.0")
+    with _open_folder(0o755) as folder:
+        yield install(folder, "throw_sandbox", PLUGIN, distribution="throw-sandbox", version="1.0")
 
 
-def _open(folder: Path, mode: int) -> None:
-    """Let others into a folder of pytest's, through those above it."""
-    root = Path(tempfile.gettempdir()).resolve()
-    for one in (folder, *folder.parents):
-        if one.resolve() == root:
-            return
-        one.chmod(mode)
+@contextmanager
+def _open_folder(mode: int) -> Iterator[Path]:
+    """A folder for others too. Pytest's own are closed again whenever a session of it begins."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(mode)
+        yield folder
 
 
 @pytest.fixture
@@ -299,10 +299,10 @@ def test_the_worker_stops_an_attempt_of_another_user(
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A folder in which everybody may write."""
-    _open(tmp_path, 0o777)
-    return tmp_path
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may write to."""
+    with _open_folder(0o777) as folder:
+        yield folder
 
 
 def test_a_dead_worker_takes_attempts_of_another_user_with_it(
