@@ -79,6 +79,25 @@ def test_worker_in_a_hole_stops_its_attempts_in_time(
     cluster.judge(accepted=201)
 
 
+def test_worker_that_hears_nothing_is_given_up_without_traffic(
+    cluster: Cluster, proxy: Proxy, chroot: str
+) -> None:
+    """Scenario 24: its own heartbeats, which still arrive, do not keep its session for ever."""
+    cluster.in_office(cluster.master())
+    cut_off = cluster.worker("wait", hosts=proxy.hosts(chroot), timeout=DOOMED)
+    first = cluster.ready(cut_off)
+    future = cluster.client.submit(b"go", executor="wait")
+    cluster.started(future.task_id, first)
+    heir = cluster.ready(cluster.worker("wait"))
+    proxy.hold("to_client")
+    second = cluster.started(future.task_id, heir, deadline=GIVEN_UP)
+    assert cluster.executions(future.task_id)[0].seen < second.start
+    proxy.release("to_client")
+    cluster.release("go")
+    assert future.result(timeout=DEADLINE) == heir.encode()
+    cluster.judge(accepted=1)
+
+
 @pytest.mark.parametrize("direction", ["to_server", "to_client"])
 def test_primary_in_a_hole_is_relieved(
     cluster: Cluster, proxy: Proxy, chroot: str, direction: Direction

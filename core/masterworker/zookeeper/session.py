@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from kazoo.protocol.connection import _CONNECTION_DROP
 from kazoo.protocol.states import KazooState, KeeperState
 
 from ..words import limits, paths
@@ -44,6 +46,9 @@ CONNECT_TIMEOUT: Final = 6.0
 
 POLL_INTERVAL: Final = 0.05
 """Seconds between looks at whether there is still hope for a first connection."""
+
+HEARD_SHARE: Final = 2 / 3
+"""The part of a session's timeout for which a connection may stand with a heartbeat unanswered."""
 
 FIRST_READ: Final = 16
 """Znodes in a multi-read while nothing is known of their sizes."""
@@ -74,6 +79,8 @@ class Session:
         self.wake = wake or threading.Event()
         self._lost = threading.Event()
         self._confirmed = time.monotonic()
+        self._beats: deque[float] = deque()
+        """When the heartbeats were sent that are not answered yet, on this connection."""
         self._read_count = FIRST_READ
         self._kazoo = kazoo_client(hosts, self._login, timeout)
         self._kazoo.add_listener(self._state_changed)
@@ -193,10 +200,19 @@ class Session:
 
         A `sync`, because a follower cut off from its leader goes on answering reads for a while
         after the leader has ended the session.
+
+        If one has gone unanswered for too long, the connection is given up instead. kazoo finds a
+        dead connection by pings, and sends none while there are requests to be sent: these very
+        heartbeats would keep it, and where they arrive the session too, for ever.
         """
         sent = time.monotonic()
+        if self._beats and sent - self._beats[0] > self.timeout * HEARD_SHARE:
+            self._kazoo._call(_CONNECTION_DROP, self._kazoo.handler.async_result())
+            return
+        self._beats.append(sent)
 
         def answered(result: Any) -> None:
+            self._beats.popleft()
             if result.successful():
                 self._confirmed = max(self._confirmed, sent)
 
