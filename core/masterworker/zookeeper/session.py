@@ -47,8 +47,9 @@ CONNECT_TIMEOUT: Final = 6.0
 POLL_INTERVAL: Final = 0.05
 """Seconds between looks at whether there is still hope for a first connection."""
 
-HEARD_SHARE: Final = 2 / 3
-"""The part of a session's timeout for which a connection may stand with a heartbeat unanswered."""
+MISSED_BEATS: Final = 4
+"""Heartbeats without an answer after which a connection is taken for dead; they come six to a
+timeout. They are counted, not timed: a machine that stood still has just not read the answers."""
 
 FIRST_READ: Final = 16
 """Znodes in a multi-read while nothing is known of their sizes."""
@@ -79,7 +80,7 @@ class Session:
         self.wake = wake or threading.Event()
         self._lost = threading.Event()
         self._confirmed = time.monotonic()
-        self._beats: deque[float] = deque()
+        self._unanswered: deque[float] = deque()
         """When the heartbeats were sent that are not answered yet, on this connection."""
         self._read_count = FIRST_READ
         self._kazoo = kazoo_client(hosts, self._login, timeout)
@@ -201,18 +202,17 @@ class Session:
         A `sync`, because a follower cut off from its leader goes on answering reads for a while
         after the leader has ended the session.
 
-        If one has gone unanswered for too long, the connection is given up instead. kazoo finds a
-        dead connection by pings, and sends none while there are requests to be sent: these very
+        If too many have gone unanswered, the connection is given up instead. kazoo finds a dead
+        connection by pings, and sends none while there are requests to be sent: these very
         heartbeats would keep it, and where they arrive the session too, for ever.
         """
-        sent = time.monotonic()
-        if self._beats and sent - self._beats[0] > self.timeout * HEARD_SHARE:
+        if len(self._unanswered) >= MISSED_BEATS:
             self._kazoo._call(_CONNECTION_DROP, self._kazoo.handler.async_result())
             return
-        self._beats.append(sent)
+        self._unanswered.append(time.monotonic())
 
         def answered(result: Any) -> None:
-            self._beats.popleft()
+            sent = self._unanswered.popleft()
             if result.successful():
                 self._confirmed = max(self._confirmed, sent)
 
