@@ -70,7 +70,7 @@ class Clerk:
             worker=self._worker,
             attempt=len(task.history) + 1,
             submitted=task.submitted,
-            options=options,
+            options=dict(options),  # its own: tasks submitted together share theirs
             config=self._config(task.executor),
             sealed=seal is not None,
         )
