@@ -14,6 +14,7 @@ from masterworker.roles.master import MasterSettings
 from masterworker.words import limits, paths, records
 from masterworker.words.access import Identities
 from masterworker.words.model import Attempt, Ledger, Master, Reason, State, Status, Task, Worker
+from masterworker.zookeeper import session
 from tests.docs import pages
 
 PAGE = pages.text(pages.DOCS / "protocol.md")
@@ -52,6 +53,7 @@ SENTENCES = [
     f"believed only if it shows in {audit.READINGS} readings",
     f"a heartbeat every T/{round(1 / heart.BEAT)}",
     f"At c + T/{round(1 / heart.FENCE)} it stops",
+    f"When {('one', 'two', 'three', 'four')[session.MISSED_BEATS - 1]} heartbeats in a row",
     f"at everything every {MasterSettings().look_interval:g} s",
     f"at everything every {courier.LOOK_INTERVAL:g} s",
     f"at most {backlog.WINDOW:,} of them",
