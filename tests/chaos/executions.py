@@ -71,10 +71,14 @@ def _overlapping(runs: Sequence[Execution]) -> Iterator[tuple[Execution, Executi
 def explain(
     tasks: Mapping[str, Sequence[Execution]], story: Story, reach: Reach, findings: Findings
 ) -> Counter[str]:
-    """Find the cause of each execution beyond a task's first; count them by cause."""
+    """Find the cause of each execution beyond a task's first; count them by cause.
+
+    Attempts are taken in the order of their numbers: a worker that does not know yet that it has
+    lost a task can begin it when the next one has already.
+    """
     causes: Counter[str] = Counter()
     for task, runs in tasks.items():
-        for first, again in pairwise(runs):
+        for first, again in pairwise(sorted(runs, key=lambda run: (run.attempt, run.start))):
             cause = _cause(story, reach, first, again)
             if cause:
                 causes[cause] += 1
@@ -95,7 +99,8 @@ def explain(
 
 
 def _cause(story: Story, reach: Reach, first: Execution, again: Execution) -> str:
-    fault = reach.touching(first.process, first.start, again.start)
+    since, until = sorted((first.start, again.start))
+    fault = reach.touching(first.process, since, until)
     if fault is not None:
         return fault.kind
     life, worker = story.lives.get(first.task), story.incarnations.get(first.worker)

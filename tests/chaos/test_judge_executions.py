@@ -71,6 +71,17 @@ def test_execution_that_nothing_explains() -> None:
         assert broken(scene, executions=runs, faults=[fault]) == {Promise.UNEXPLAINED}
 
 
+def test_first_attempt_that_begins_last() -> None:
+    """Its worker's session was ended, which it did not know: that explains the second attempt."""
+    scene, task, moved = moved_task("chaos-inline")
+    second = replace(run(task, scene.two, moved + 0.1, moved + 0.2), attempt=2)
+    late = run(task, scene.one, moved + 0.12, moved + 0.22)
+    assert broken(scene, executions=[late, second]) == {Promise.UNEXPLAINED}
+    assert broken(scene, executions=[late, second], faults=[kill(moved - 0.2)]) == set()
+    other = kill(moved - 0.2, scene.two.rpartition("-")[0])
+    assert broken(scene, executions=[late, second], faults=[other]) == {Promise.UNEXPLAINED}
+
+
 def test_stall_of_the_machine_explains_what_a_fault_of_all_would() -> None:
     """It is told apart from the faults, none of which it is, and only what is near is explained."""
     scene, task, moved = moved_task()
