@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from kazoo.security import make_acl
+
 from masterworker import Client
-from tests.integration.running import SESSION_TIMEOUT, cluster, inspection
+from tests.integration.running import SESSION_TIMEOUT, cluster, inspection, tree
 
 TASKS = 3000
 
@@ -23,3 +25,14 @@ def test_status_never_misses_a_task(hosts: str) -> None:
                 seen = status.pending + sum(status.assigned.values()) + status.finished
                 assert seen >= TASKS
         client.acknowledge(*futures)
+
+
+def test_folder_that_nobody_may_read_does_not_keep_the_rest_from_being_counted(hosts: str) -> None:
+    """It counts as empty."""
+    with tree(hosts) as kazoo, inspection(hosts) as view:
+        kazoo.create("/assign/closed", acl=[make_acl("world", "anyone", create=True)])
+        kazoo.create("/assign/closed/task", b"")
+        kazoo.create("/assign/open/task", b"", makepath=True)
+        kazoo.create("/tasks/task", b"")
+        status = view.status()
+    assert (status.pending, dict(status.assigned)) == (1, {"closed": 0, "open": 1})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 from . import limits
@@ -120,7 +119,7 @@ class Fields:
             limits.check_options(value)
         except Refused as error:
             raise BadRecord(f"field {key!r}: {error}") from None
-        return MappingProxyType(value)
+        return value
 
     def offered(self, key: str) -> Mapping[str, bool]:
         value = self._header.get(key)

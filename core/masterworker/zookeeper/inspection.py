@@ -153,18 +153,18 @@ class Inspection:
     def _counts(self) -> tuple[int, dict[str, int]]:
         """How many tasks are pending, and how many each worker has, as of one moment.
 
-        Counted one after the other, a task that moves meanwhile would be in neither place.
+        Counted one after the other, a task that moves meanwhile would be in neither place. Folders
+        of workers that we may not read count as empty; `mwctl audit` reports them.
         """
         workers = self._reader.names(paths.ASSIGN)
         while True:
             folders = [paths.TASKS, *(paths.assignments(name) for name in workers)]
-            pending, *assigned = (
-                _children(path, found)
-                for path, found in zip(folders, self._session.read(folders), strict=True)
-            )
+            tasks, *assigned = self._session.read(folders)
+            if isinstance(tasks, Unreadable):
+                raise _not_ours(paths.TASKS)
             known, workers = workers, self._reader.names(paths.ASSIGN)
             if not set(workers) - set(known):  # else a task may have gone to who came meanwhile
-                return pending, dict(zip(known, assigned, strict=True))
+                return _children(tasks), dict(zip(known, map(_children, assigned), strict=True))
 
     def offered(self, key_id: str = "") -> set[str]:
         """The executors that ready workers offer now; with a key's id, for tasks sealed with it."""
@@ -283,7 +283,7 @@ class Inspection:
         found = self._session.read([path for path, _, _ in places])
         for (path, state, worker), znode in zip(places, found, strict=True):
             if isinstance(znode, Unreadable):
-                raise NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
+                raise _not_ours(path)
             if znode is not None:
                 return state, worker, znode
         return None
@@ -322,10 +322,12 @@ class Inspection:
         )
 
 
-def _children(path: str, found: Found) -> int:
-    if isinstance(found, Unreadable):
-        raise NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
-    return 0 if found is None else found.children
+def _not_ours(path: str) -> NotAuthorized:
+    return NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
+
+
+def _children(found: Found) -> int:
+    return found.children if isinstance(found, Znode) else 0
 
 
 def _status(task: str, data: bytes) -> Status:
