@@ -46,6 +46,15 @@ def test_json_line_has_the_keys_and_the_text_itself() -> None:
     assert (row["level"], row["message"]) == ("ERROR", HOSTILE)
 
 
+def test_json_line_has_the_fields_of_its_record() -> None:
+    """Fields stand beside the message, bounded, and cannot replace the keys of every line."""
+    said = record("a message")
+    said.fields = {"task": "x" * 10_000, "attempt": 2, "seconds": None, "level": "forged"}
+    row = json.loads(JsonFormatter().format(said))
+    assert (row["attempt"], row["seconds"], row["level"]) == (2, None, "ERROR")
+    assert len(row["task"]) <= MAX_LINE
+
+
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_lines_are_bounded_and_keep_both_ends(formatter: logging.Formatter) -> None:
     """Of a long message with a traceback the beginning and the error itself are kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,12 @@ def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_killed_worker_is_replaced_in_time(cluster: Cluster) -> None:
-    """A task whose worker is killed in its midst starts elsewhere soon, and has one status."""
-    cluster.in_office(cluster.master())
+    """A task whose worker is killed in its midst starts elsewhere soon, and has one status.
+
+    The primary's log has one warning for the attempt that was lost.
+    """
+    master = cluster.master("--log-format", "json", "--log-level", "warning")
+    cluster.in_office(master)
     victim = cluster.worker("wait", timeout=DOOMED)
     first = cluster.ready(victim)
     future = cluster.client.submit(b"go", executor="wait")
@@ -41,6 +46,10 @@ def test_killed_worker_is_replaced_in_time(cluster: Cluster) -> None:
         assert run.seen < second.start, "the first attempt outlived its worker"
     assert (complete.attempt, complete.worker) == (2, heir)
     cluster.judge(accepted=1)
+    lines = [json.loads(line) for line in master.log.read_text().splitlines()]
+    [told] = [line for line in lines if line.get("task") == future.task_id]
+    assert (told["level"], told["worker"], told["reason"]) == ("WARNING", first, "lost")
+    assert (told["attempt"], told["attempts"], told["final"]) == (1, MAX_LOSSES, False)
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,19 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object with `time`, `level`, `logger` and `message`."""
+    """An object with `time`, `level`, `logger` and `message`, and the fields of a record.
+
+    Those come as `extra={"fields": {...}}`, numbers and short texts.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            key: shorten(value) if isinstance(value, str) else value
+            for key, value in getattr(record, "fields", {}).items()
+        }
         return json.dumps(
             {
+                **fields,
                 "time": _time(record),
                 "level": record.levelname,
                 "logger": record.name,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from ..decisions.failures import failed_attempt
 from ..decisions.life import Event, Move
 from ..words import book, paths
 from ..words.errors import BadRecord, Fenced, PayloadTooLarge
@@ -140,7 +141,8 @@ class Mover:
         if move.to_worker:
             self._survey.assigned.setdefault(move.to_worker, {})[move.task.id] = move.task
         if move.event is not Event.ASSIGN:
-            log.info("task %s: %s from worker %s", move.task.id, move.event, move.worker)
+            line = failed_attempt(move)
+            log.warning("%s", line, extra=line.extra)
 
     def _blocked(self, move: Move, refusal: Refusal) -> None:
         """The worker is not to be seen; if it has left, the watch on it tells."""

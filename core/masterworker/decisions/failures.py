@@ -1,0 +1,102 @@
+"""One log line for each attempt that ended without a result, on the worker and on the primary.
+
+Both log it as `log.warning("%s", line, extra=line.extra)`: a text that people read, and the same as
+fields for a log in JSON. It holds no evidence of the attempt, which may be sealed or quote the
+payload; `mwctl tasks show` has that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..words.limits import MAX_LOSSES
+from ..words.model import Reason
+from .life import Event, Move
+
+_WHAT_HAPPENED = {
+    Reason.FAILED: "failed",
+    Reason.CRASHED: "crashed",
+    Reason.TIMED_OUT: "timed out",
+    Reason.OUT_OF_MEMORY: "ran out of memory",
+    Reason.LOST: "was lost",
+    Reason.EXPIRED: "expired",
+}
+_WHAT_FOLLOWS = {
+    Event.RETRY: "it will be tried again",
+    Event.RECOVER: "it is back in the queue",
+    Event.MOVE: "it moves to worker {to_worker}",
+}
+
+
+class FailedAttempt(NamedTuple):
+    """An attempt that ended without a result, and what follows for its task.
+
+    `attempt` of `attempts` counts the task's own failures against those it is allowed. If the
+    reason is `lost`, it counts the workers that were lost under the task instead, against the
+    number after which it is given up. `seconds` is how long the attempt ran, None if unknown.
+    `final` says that the task has failed for good.
+    """
+
+    task: str
+    executor: str
+    worker: str
+    attempt: int
+    attempts: int
+    reason: Reason
+    seconds: float | None
+    final: bool
+    follows: str
+
+    def __str__(self) -> str:
+        ran = "" if self.seconds is None else f" after {self.seconds:.3f} s"
+        return (
+            f"task {self.task}: attempt {self.attempt} of {self.attempts} of executor "
+            f"{self.executor} {_WHAT_HAPPENED[self.reason]}{ran} on worker {self.worker}; "
+            f"{self.follows}"
+        )
+
+    @property
+    def extra(self) -> Mapping[str, Mapping[str, object]]:
+        """The same as fields of a log record; `cli/logs.py` writes them into each line of JSON."""
+        return {
+            "fields": {
+                "task": self.task,
+                "executor": self.executor,
+                "worker": self.worker,
+                "attempt": self.attempt,
+                "attempts": self.attempts,
+                "reason": self.reason.value,
+                "seconds": None if self.seconds is None else round(self.seconds, 3),
+                "final": self.final,
+            }
+        }
+
+
+def failed_attempt(move: Move, default_attempts: int = 1) -> FailedAttempt:
+    """The attempt that a move records as failed: the last in its task's history.
+
+    `default_attempts` is how many the executor grants to a task that does not say.
+    """
+    task, last = move.task, move.task.history[-1]
+    lost = last.reason is Reason.LOST
+    seconds = None
+    if last.started is not None and last.ended is not None:
+        seconds = max(0.0, last.ended - last.started)
+    return FailedAttempt(
+        task=task.id,
+        executor=task.executor,
+        worker=last.worker,
+        attempt=task.losses if lost else task.failures,
+        attempts=MAX_LOSSES if lost else task.attempts or default_attempts,
+        reason=last.reason,
+        seconds=seconds,
+        final=move.status is not None,
+        follows=_follows(move),
+    )
+
+
+def _follows(move: Move) -> str:
+    if move.status is not None:
+        return "the task has failed for good"
+    return _WHAT_FOLLOWS[move.event].format(to_worker=move.to_worker)
