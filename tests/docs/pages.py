@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ DOCS = ROOT / "docs"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
+_EVIDENCE = re.compile(r'^- <a id="([\w-]+)"></a>\*\*\w+\*\*: (.+)$', re.MULTILINE)
+_TESTS = re.compile(r"\[[\w./]+\]\(\.\./(tests/[\w/]+\.py)\): ((?:`\w+`(?:, )?)+)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -43,12 +47,35 @@ def links(page: str) -> list[str]:
 
 
 def anchors(page: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """The anchors of a page: those GitHub makes for its headings, and those it sets itself."""
     plain = _FENCE.sub("", page)
-    return {
+    return set(_ANCHOR.findall(plain)) | {
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         for heading in _HEADING.findall(plain)
     }
+
+
+def evidence(page: str) -> dict[str, str]:
+    """The items of a page's list of tests, by the anchor to which the tables link."""
+    return dict(_EVIDENCE.findall(page))
+
+
+def named_tests(item: str) -> list[tuple[str, str]]:
+    """The tests that an item of such a list names: each one's file and function.
+
+    Raises ValueError if there is anything else in the item.
+    """
+    if not re.fullmatch(rf"(?:{_TESTS.pattern}(?:; )?)+", item):
+        raise ValueError(f"not a list of tests: {item}")
+    return [
+        (file, name) for file, names in _TESTS.findall(item) for name in re.findall(r"\w+", names)
+    ]
+
+
+def defines(file: str, name: str) -> bool:
+    """Whether a Python file of the repository defines this function at its top level."""
+    module = ast.parse(text(ROOT / file))
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in module.body)
 
 
 def rows(page: str, head: str) -> Iterator[list[str]]:
