@@ -8,13 +8,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from masterworker import __version__
-from masterworker.cli.command import Group
+from masterworker.cli import main
+from masterworker.cli.command import Command, Group
+from masterworker.cli.sections import SharedOption
 from tests.cli.calling import mwctl
 from tests.cli.tree import COMMANDS, TREE, options
 from tests.unit.throwaway_plugin import install
+
+BROKEN = """
+import importlib.metadata
+def broken(*_, **__): raise ZeroDivisionError("by \\x1b")
+importlib.metadata.distributions = broken
+"""
+"""Makes `mwctl plugins list` fail by a defect."""
+
+
+def help_of(path: str) -> str:
+    """The help of a command."""
+    return TREE[path].get_help(click.Context(TREE[path], info_name=path))
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -38,11 +53,99 @@ def test_help_has_examples(path: str) -> None:
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_option_is_a_variable(path: str) -> None:
-    """MWCTL_ and the option's name, as the help says."""
+    """MWCTL_ and the option's name, as the help says once."""
     for option in options(COMMANDS[path]):
         [*_, long] = option.opts
         assert option.envvar == "MWCTL" + long[1:].replace("-", "_").upper()
-        assert option.show_envvar
+        assert not option.show_envvar
+    shown = help_of(path)
+    assert len(re.findall(r"environment\s+variable", shown)) == 1
+
+
+def test_a_commands_own_options_come_first() -> None:
+    """Then the connection and logging options, each in a section of its own."""
+    shown = help_of("mwctl submit")
+    sections = re.findall(r"^(\w+):$", shown, re.MULTILINE)
+    assert sections == ["Options", "Connection", "Logging", "Examples"]
+    own, _, shared = shown.partition("\nConnection:")
+    assert "--payload" in own
+    assert "--hosts " not in own
+    assert "--tls-ca" in shared
+
+
+SHARED = {
+    max(option.opts, key=len)
+    for command in COMMANDS.values()
+    for option in options(command)
+    if isinstance(option, SharedOption)
+}
+"""The options of a section, by long name."""
+
+
+@pytest.mark.parametrize("path", [path for path, one in TREE.items() if isinstance(one, Group)])
+def test_shared_options_are_taken_before_the_command(path: str) -> None:
+    """By `mwctl` itself and by each group, without filling their help."""
+    hidden = {option.opts[0] for option in options(TREE[path]) if option.hidden}
+    assert hidden == SHARED >= {"--hosts", "--credentials", "--tls-ca", "--log-level", "--debug"}
+    assert "--tls-ca" not in help_of(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hosts"),
+    [
+        (["--hosts", "outer!", "status"], "outer!"),
+        (["tasks", "--hosts=group!", "list"], "group!"),
+        (["--hosts", "outer!", "tasks", "--hosts", "group!", "list"], "group!"),
+        (["--hosts", "outer!", "tasks", "list", "--hosts", "inner!"], "inner!"),
+    ],
+)
+def test_the_innermost_option_wins(
+    arguments: list[str], hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands nearest to the command counts, and each wins over the variable."""
+    seen: list[object] = []
+    monkeypatch.setenv("MWCTL_HOSTS", "variable!")
+    monkeypatch.setattr(Command, "invoke", lambda _self, ctx: seen.append(ctx.params["hosts"]))
+    assert main(arguments) == 0
+    assert seen == [hosts]
+
+
+def test_flags_and_texts_before_a_command_keep_their_meaning(tmp_path: Path) -> None:
+    """A command without a connection ignores --hosts; --debug has its effect."""
+    (tmp_path / "sitecustomize.py").write_text(BROKEN)
+    env = {"PYTHONPATH": str(tmp_path)}
+    ended = mwctl("--hosts", "x", "--debug", "plugins", "list", env=env)
+    assert "ZeroDivisionError" in ended.err
+    assert "Traceback" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["sumbit"], "`mwctl submit`"),
+        (["tasks", "shwo"], "`mwctl tasks show`"),
+        (["result"], "`mwctl tasks result`"),
+        (["task", "list"], "`mwctl tasks`"),
+        (["--host", "x", "status"], "'--hosts'"),
+        (["submit", "--excutor", "echo"], "'--executor'"),
+    ],
+)
+def test_mistyped_words_are_answered_with_the_nearest(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command or an option that does not exist gives 2 and a suggestion."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"Did you mean {meant}?" in err
+
+
+def test_nonsense_is_answered_without_a_guess() -> None:
+    """Nothing is suggested for a word that resembles no command."""
+    ended = mwctl("frobnicate")
+    assert ended.code == 2
+    assert "no command 'frobnicate'" in ended.err
+    assert "Did you mean" not in ended.err
 
 
 @pytest.mark.parametrize("path", TREE)
@@ -67,10 +170,7 @@ def test_kazoo_is_not_imported_in_vain(arguments: list[str]) -> None:
 
 def test_unexpected_error_is_one_line_unless_debugged(tmp_path: Path) -> None:
     """A defect exits with 1; --debug shows where it is. Here, importlib.metadata is broken."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.metadata\ndef broken(*_, **__): raise ZeroDivisionError('by \\x1b')\n"
-        "importlib.metadata.distributions = broken\n"
-    )
+    (tmp_path / "sitecustomize.py").write_text(BROKEN)
     env = {"PYTHONPATH": str(tmp_path)}
     brief = mwctl("plugins", "list", env=env)
     assert (brief.code, brief.out) == (1, b"")

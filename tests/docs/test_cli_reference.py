@@ -11,6 +11,7 @@ import pytest
 
 from masterworker.cli import logs
 from masterworker.cli.login import login_options
+from masterworker.cli.sections import SharedOption
 from masterworker.decisions.audit import Reading, report
 from masterworker.words import errors
 from masterworker.zookeeper.inspection import ClusterStatus, TaskView
@@ -29,6 +30,11 @@ LOGIN = {max(one.opts, key=len) for one in click.command()(login_options(print))
 
 ROW = re.compile(r"^\| (`-[^|]*) \| ([^|]*) \|", re.MULTILINE)
 """A row of a table of options: the option, its default."""
+
+
+def is_shared(option: click.Option) -> bool:
+    """Whether the option can stand before the command too, as the page says."""
+    return isinstance(option, SharedOption)
 
 
 def rows(section: str) -> dict[str, str]:
@@ -76,6 +82,8 @@ def test_shared_options_are_described() -> None:
         names = set(long_options(command))
         assert names >= SHARED
         assert ("--hosts" in names) == (names >= LOGIN)
+        shared = {name for name, one in long_options(command).items() if is_shared(one)}
+        assert shared == names & (SHARED | LOGIN | {"--hosts", "--session-timeout"})
     for level in logs.LEVELS:
         assert f"`{level}`" in SECTIONS["What all commands share"]
 

@@ -49,11 +49,7 @@ INTERRUPTED: Final = 130
 )
 @click.version_option(__version__, prog_name="mwctl")
 def cli() -> None:
-    """Run tasks on many machines: a master-worker cluster on Apache ZooKeeper.
-
-    Every option of a command can also be set by an environment variable, MWCTL_ and its name:
-    MWCTL_HOSTS names the ZooKeeper servers for all of them.
-    """
+    """Run tasks on many machines: a master-worker cluster on Apache ZooKeeper."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,25 +1,38 @@
 """What every command of `mwctl` has in common, so that none has to say it.
 
 Each option can also be given by an environment variable, MWCTL_ and the option's name. Each command
-takes the options of logging, logs to stderr before it does anything else, and ends its help with
-examples. Groups name their commands without importing them: `mwctl --help` is quick, and a command
-pays for its own imports only.
+takes the logging options, starts the log on stderr before it does anything else, and ends its help
+with examples. Groups name their commands without importing them: `mwctl --help` is quick, and a
+command pays for its own imports only.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from . import logs
+from .login import login_options
+from .sections import (
+    ConnectionOption,
+    LoggingOption,
+    before_the_command,
+    with_given,
+    write_options,
+)
 
 LONGEST: Final = 1e9
-"""Seconds, about thirty years: more than anybody means, and still a time every clock can add."""
+"""Seconds, about thirty years: longer than any real wait, and still safe to add to any clock."""
+
+VARIABLES: Final = (
+    "Every option can be set by an environment variable: MWCTL_ and its name, such as MWCTL_HOSTS."
+)
 
 
 class Seconds(click.types.FloatParamType):
@@ -48,21 +61,23 @@ def _write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> 
 
 def _logging_options(level: str) -> list[click.Option]:
     return [
-        click.Option(
+        LoggingOption(
             ["--log-level"],
             type=click.Choice(logs.LEVELS, case_sensitive=False),
             default=level,
             show_default=True,
-            help="The least that is logged, on stderr.",
+            metavar="LEVEL",
+            help="Minimum log level: debug, info, warning or error.",
         ),
-        click.Option(
+        LoggingOption(
             ["--log-format"],
             type=click.Choice(logs.FORMATS),
             default="text",
             show_default=True,
-            help="How each line of the log is written.",
+            metavar="FORMAT",
+            help="Log lines as text or json.",
         ),
-        click.Option(
+        LoggingOption(
             ["--debug"],
             is_flag=True,
             expose_value=False,
@@ -105,7 +120,9 @@ class Command(click.Command):
         for option in self.params:
             if isinstance(option, click.Option):
                 option.envvar = _variable(option)
-                option.show_envvar = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_given(ctx, self.params, args))
 
     def invoke(self, ctx: click.Context) -> Any:
         form = ctx.params.pop("log_format")
@@ -113,8 +130,13 @@ class Command(click.Command):
         logs.start(ctx.params.pop("log_level"), form)
         return super().invoke(ctx)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(ctx, self.get_params(ctx), formatter)
+
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(formatter, self.examples)
+        formatter.write_paragraph()
+        formatter.write_text(VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +162,7 @@ class Group(click.Group):
         super().__init__(*args, **settings)
         self.lazy = lazy or {}
         self.examples = examples
+        self.params += before_the_command(_shared.params)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]
@@ -151,6 +174,30 @@ class Group(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            meant = self._meant(ctx, args[0])
+            hint = f" Did you mean `{meant}`?" if meant else ""
+            ctx.fail(f"there is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, name: str) -> str:
+        """The command that a name which is no command probably stands for, if there is one."""
+        for close in get_close_matches(name, self.list_commands(ctx), 1):
+            return f"{ctx.command_path} {close}"
+        deeper = (path for path, last in self._below(ctx) if last == name)
+        return next(deeper, "")
+
+    def _below(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """The commands of the groups in this one: how each is called, and its last word."""
+        for group in self.list_commands(ctx):
+            command = self.get_command(ctx, group)
+            if isinstance(command, click.Group):
+                for name in command.list_commands(ctx):
+                    yield f"{ctx.command_path} {group} {name}", name
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, lazy.short_help) for name, lazy in self.lazy.items()]
         rows += [
@@ -161,27 +208,42 @@ class Group(click.Group):
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(formatter, self.examples)
+        formatter.write_paragraph()
+        formatter.write_text(
+            "The connection and logging options of a command, such as --hosts, can stand before or "
+            f"after it. {VARIABLES}"
+        )
 
 
 hosts_option = click.option(
     "--hosts",
+    cls=ConnectionOption,
     default="127.0.0.1:2181",
     show_default=True,
-    metavar="HOST:PORT[,...][/CHROOT]",
-    help="The ZooKeeper servers, and the path below which the cluster lies.",
+    metavar="HOSTS",
+    help="The ZooKeeper servers and the path of the cluster: HOST:PORT[,...][/CHROOT].",
 )
 
 key_file_option = click.option(
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The keys of payloads that are encrypted.",
+    help="The keys of encrypted payloads.",
 )
 
 session_timeout_option = click.option(
     "--session-timeout",
+    cls=ConnectionOption,
     type=Seconds(0.1, 3600.0),
     default=10.0,
     show_default=True,
-    help="The silence after which ZooKeeper gives this process up.",
+    help="The silence after which ZooKeeper ends the session of this process.",
 )
+
+
+@click.command(params=_logging_options(""))
+@hosts_option
+@login_options
+@session_timeout_option
+def _shared(**_: Any) -> None:
+    """A command with all options that are shared, and no other."""

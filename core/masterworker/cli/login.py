@@ -1,7 +1,7 @@
 """The options by which a command is let into ZooKeeper, turned into one `login`.
 
-No secret is ever an option: what stands on a command line, everybody on the machine can read. It
-comes from a file that others cannot read, or from the environment.
+No secret is ever an option, since everyone on the machine can read a command line. It comes from a
+file that others cannot read, or from the environment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 
 from ..words.errors import BadConfiguration
 from ..words.login import Credentials, Login, Tls
+from .sections import ConnectionOption
 
 USER_PASSWORD: Final = "MWCTL_USER_PASSWORD"  # noqa: S105 - the variable's name
 """The environment variable that can hold `user:password` itself."""
@@ -32,6 +33,7 @@ _FILE: Final = click.Path(path_type=Path)
 OPTIONS: Final = (
     click.option(
         "--credentials",
+        cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
         help="A file with user:password that others cannot read; "
@@ -39,19 +41,28 @@ OPTIONS: Final = (
     ),
     click.option(
         "--tls-ca",
+        cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help="Speak TLS, and trust only servers signed by an authority in this PEM file.",
+        help="Use TLS, and trust only servers signed by an authority in this PEM file.",
     ),
     click.option(
         "--tls-cert",
+        cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help="Our own certificate, a PEM file, for servers that ask for one.",
+        help="The client certificate, a PEM file, for servers that ask for one.",
     ),
-    click.option("--tls-key", type=_FILE, metavar="FILE", help="Its key, a PEM file."),
+    click.option(
+        "--tls-key",
+        cls=ConnectionOption,
+        type=_FILE,
+        metavar="FILE",
+        help="Its key, a PEM file.",
+    ),
     click.option(
         "--tls-key-password-file",
+        cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
         help=f"A file with the key's password, if it is encrypted; {KEY_PASSWORD} can hold the "
@@ -59,8 +70,9 @@ OPTIONS: Final = (
     ),
     click.option(
         "--tls-insecure-skip-host-check",
+        cls=ConnectionOption,
         is_flag=True,
-        help="Accept a server whose certificate names another host: anyone it was ever given to.",
+        help="Accept a server whose certificate names another host.",
     ),
 )
 
@@ -81,7 +93,7 @@ def login_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         text = _secret(credentials, USER_PASSWORD)
         if tls_ca is None and (tls_cert or tls_key or tls_insecure_skip_host_check):
-            raise click.UsageError("TLS is spoken only with --tls-ca: whom are we to trust?")
+            raise click.UsageError("TLS needs --tls-ca, the authorities to trust")
         tls = None
         if tls_ca is not None:
             tls = Tls(

@@ -25,7 +25,8 @@ format_option = click.option(
     type=click.Choice(["table", "json", "jsonl"]),
     default="table",
     show_default=True,
-    help="A table for people, one JSON document, or one JSON object a line.",
+    metavar="FORMAT",
+    help="A table for people, one json document, or jsonl: one object a line.",
 )
 
 
