@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from masterworker.words import limits, paths, records
 from masterworker.words.errors import PayloadTooLarge, Refused
@@ -100,14 +98,3 @@ def test_options_are_bounded() -> None:
     ):
         with pytest.raises(Refused):
             limits.check_options(options)  # type: ignore[arg-type]
-
-
-@given(st.text())
-def test_a_tail_keeps_the_end_within_its_bound(text: str) -> None:
-    """Evidence is cut to its last bytes, is always Unicode text, and never grows."""
-    end = limits.tail(text * 200)
-    assert len(end.encode()) <= limits.MAX_DETAIL
-    sound = (text * 200).encode(errors="replace").decode()
-    assert sound.endswith(end)
-    if len(sound.encode()) <= limits.MAX_DETAIL:
-        assert end == sound

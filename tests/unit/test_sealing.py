@@ -86,15 +86,16 @@ def test_the_largest_still_fits() -> None:
 
 
 def test_evidence_is_sealed_in_its_place() -> None:
-    """The end of it fits into a record, opens where it belongs, and what a master wrote stays."""
-    long = "é" * limits.MAX_DETAIL + MARKER.decode()
+    """Cut to fit into a record, it opens where it belongs, and what a master wrote stays."""
+    long = "why\n" + "é" * limits.MAX_DETAIL + MARKER.decode()
     sealed = seal().evidence(long, 0)
     assert MARKER.decode() not in sealed
     assert len(sealed) <= limits.MAX_DETAIL
     lost = Attempt("w", Reason.LOST, "the worker's session ended")
     history = (Attempt("w", Reason.FAILED, sealed), lost, Attempt("w", Reason.FAILED, sealed))
     first, second, third = seal().open_history(history)
-    assert long.endswith(first.detail)
+    assert first.detail.startswith("why\n")
+    assert long.endswith(first.detail.removeprefix("why\n"))
     assert len(first.detail) > 700
     assert second is lost
     assert "does not open" in third.detail, "it was copied to another place"

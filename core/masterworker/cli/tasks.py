@@ -129,7 +129,7 @@ def _show(view: TaskView) -> None:
         "started": timestamp(view.started),
         "ended": timestamp(view.ended),
         "sealed": f"with key {view.sealed}" if view.sealed else "",
-        "why": view.why.rpartition("\n")[2],  # of a traceback the point; the rest follows below
+        "why": view.why,
     }
     for name, value in facts.items():
         click.echo(f"{name + ':':<12}{escape(value) or '-'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from ..words import evidence
 from ..words.model import Status, Task, Worker
 from . import placement
 
@@ -44,5 +45,6 @@ def finished(status: Status) -> str:
     """Why a task ended as it did; empty for one that is done."""
     if status.reason is None:
         return ""
-    last = status.history[-1].detail if status.history else ""
-    return f"{status.reason.value.replace('_', ' ')} on worker {status.worker}: {last}"
+    why = f"{status.reason.value.replace('_', ' ')} on worker {status.worker}"
+    last = evidence.point(status.history[-1].detail) if status.history else ""
+    return f"{why}: {last}" if last else why

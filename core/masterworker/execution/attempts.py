@@ -7,11 +7,10 @@ A runner takes jobs and delivers outcomes. `InlineRunner` runs trivial executors
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from ..words import limits
+from ..words import evidence, limits
 from ..words.errors import PayloadTooLarge
 from ..words.executor import Executor, TaskContext
 from ..words.model import Reason, Task
@@ -86,7 +85,8 @@ def execute(executor: Executor, payload: bytes, context: TaskContext) -> Outcome
         result = executor.run(payload, context)
     except BaseException as error:  # noqa: BLE001 - even SystemExit ends its attempt and no more
         reason = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.FAILED
-        detail = _evidence(error)
+        top = error.__traceback__.tb_next if error.__traceback__ else None  # without our own frame
+        detail = evidence.of_exception(error, top)
     else:
         if result is None:
             result = b""
@@ -107,9 +107,3 @@ def _objection(executor: str, result: object) -> str:
     except PayloadTooLarge as error:
         return str(error)
     return ""
-
-
-def _evidence(error: BaseException) -> str:
-    """The end of the traceback, without our own frame at its top."""
-    top = error.__traceback__.tb_next if error.__traceback__ else None
-    return limits.tail("".join(traceback.format_exception(type(error), error, top)).rstrip())

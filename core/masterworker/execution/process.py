@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import IO, Any, Final
 
 from ..words import limits
+from ..words.evidence import evidence
 from ..words.model import Reason
 from . import frames
 from .guardian import Guardian
@@ -136,7 +137,7 @@ class ChildProcess:
         """
         self.asked += 1
         self._output.begin(subject)
-        late = ChildEnded(Reason.TIMED_OUT, f"no result within its time limit of {limit} s")
+        late = ChildEnded(Reason.TIMED_OUT, f"no result within its time limit of {limit:g} s")
         return self._exchange(request, limit, late)
 
     def kill(self) -> None:
@@ -187,7 +188,7 @@ class ChildProcess:
         if self._interrupted:
             detail = "stopped by the guardian: the worker had not heard from ZooKeeper for too long"
             raise ChildEnded(Reason.LOST, detail, interrupted=True)
-        raise ChildEnded(ended.reason, _with_output(ended.detail, self._output.tail()))
+        raise ChildEnded(ended.reason, evidence(ended.detail, self._output.tail()))
 
     def _send(self, data: bytes, deadline: float | None) -> None:
         left = memoryview(data)
@@ -319,9 +320,3 @@ def _poll(pidfd: int) -> select.poll:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return poll
-
-
-def _with_output(what: str, output: str) -> str:
-    """Evidence that begins with what happened and ends with the child's last output."""
-    room = limits.MAX_DETAIL - len(what.encode()) - 1
-    return limits.tail(f"{what}\n{output.encode()[-room:].decode(errors='ignore')}".rstrip())

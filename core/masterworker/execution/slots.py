@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..words import limits
+from ..words import evidence, limits
 from ..words.errors import BadConfiguration
 from ..words.executor import Executor
 from ..words.model import Reason
@@ -260,7 +260,7 @@ def _outcome(task_id: str, started: float, answer: Mapping[str, Any]) -> Outcome
         case {"result": bytes(result)} if len(result) <= limits.MAX_PAYLOAD:
             return Outcome(task_id, started, ended, result)
         case {"reason": str(reason), "detail": str(detail)} if reason in {*Reason}:
-            detail = limits.tail(detail)
+            detail = evidence.bounded(detail)
             return Outcome(task_id, started, ended, reason=Reason(reason), detail=detail)
     said = reprlib.repr(answer)  # repr itself fails on a deep enough nest
     detail = f"its process answered {said:.200}, which is no answer"

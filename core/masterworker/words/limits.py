@@ -56,7 +56,7 @@ MAX_LOSSES: Final = 5
 worker must not kill them all."""
 
 MAX_DETAIL: Final = 2_000
-"""Bytes of evidence kept of one attempt (the end of a traceback, the tail of stderr)."""
+"""Bytes of evidence kept of one attempt: a line that says why, and the end of what follows it."""
 
 MAX_OPTIONS: Final = 32
 """Options one task may carry for its executor."""
@@ -105,11 +105,6 @@ def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
             f"{what} has {len(payload):,} bytes, and the limit is {MAX_PAYLOAD:,} bytes "
             "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
         )
-
-
-def tail(text: str) -> str:
-    """The end of a text, as much of it as an attempt's evidence may hold."""
-    return text.encode(errors="replace")[-MAX_DETAIL:].decode(errors="ignore")
 
 
 def check_options(options: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgpack
 
-from . import limits
+from . import evidence, limits
 from .access import MAX_IDENTITY, Identities
 from .errors import BadRecord, FutureRecord, PayloadTooLarge
 from .fields import Fields
@@ -193,7 +193,7 @@ def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
 
 
 def _attempt_row(attempt: Attempt) -> list[Any]:
-    detail = limits.tail(attempt.detail)
+    detail = evidence.bounded(attempt.detail)
     return [attempt.worker, attempt.reason.value, detail, attempt.started, attempt.ended]
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgpack
 
-from . import limits
+from . import evidence, limits
 from .errors import BadConfiguration, NotAuthorized, Refused, SealBroken
 from .model import Attempt
 
@@ -118,9 +118,9 @@ class Seal:
         return self._open("result", sealed)
 
     def evidence(self, detail: str, number: int) -> str:
-        """The end of an attempt's evidence, sealed; `number` is its place in the history."""
-        end = detail.encode(errors="replace")[-_MOST_EVIDENCE:]
-        return _EVIDENCE + base64.b64encode(self._seal(f"evidence {number}", end)).decode()
+        """An attempt's evidence, cut short and sealed; `number` is its place in the history."""
+        plain = evidence.bounded(detail, _MOST_EVIDENCE).encode()
+        return _EVIDENCE + base64.b64encode(self._seal(f"evidence {number}", plain)).decode()
 
     def open_history(self, history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
         """A task's history with its evidence opened. What a master wrote was never sealed."""

@@ -1,0 +1,97 @@
+"""The evidence of an attempt without a result: one line that says why, then the rest.
+
+The first line stands for the whole evidence wherever there is room for one line only. It is never
+cut away: of what follows it (a traceback, the child's output), the end is kept.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final
+
+from . import limits
+
+MAX_POINT: Final = 400
+"""Bytes of the first line."""
+
+LEAVES: Final = 3
+"""Exceptions of a group that its line names."""
+
+_CUT: Final = "…"
+
+
+def point(evidence: str) -> str:
+    """The one line of some evidence that says why the attempt has no result."""
+    return evidence.partition("\n")[0]
+
+
+def evidence(why: str, rest: str = "", most: int = limits.MAX_DETAIL) -> str:
+    """Evidence of at most `most` bytes: `why` as its first line, then the end of `rest`."""
+    head = _cut(_one_line(why), min(MAX_POINT, most))
+    room = most - len(head.encode()) - 1
+    tail = rest.encode(errors="replace")[-room:] if room > 0 else b""
+    return f"{head}\n{tail.decode(errors='ignore')}".rstrip()
+
+
+def bounded(text: str, most: int = limits.MAX_DETAIL) -> str:
+    """Evidence as it is if it has at most `most` bytes, else cut in the same way."""
+    data = text.encode(errors="replace")
+    if len(data) <= most:
+        return data.decode()
+    why, _, rest = text.partition("\n")
+    return evidence(why, rest, most)
+
+
+def of_exception(error: BaseException, top: TracebackType | None) -> str:
+    """The evidence of an exception: its own line, then its traceback from the frame `top` on.
+
+    The traceback's last line is left out if it only repeats the first.
+    """
+    why = _cut(point_of_exception(error), MAX_POINT)
+    trace = "".join(traceback.format_exception(type(error), error, top)).rstrip()
+    return evidence(why, trace.removesuffix(f"\n{why}"))
+
+
+def point_of_exception(error: BaseException) -> str:
+    """The class and the message of an exception in one line, without its causes and notes.
+
+    Of an exception group, also the first of the exceptions that it holds.
+    """
+    line = _line(error)
+    if isinstance(error, BaseExceptionGroup):
+        leaves = [_line(leaf) for leaf, _ in zip(_leaves(error), range(LEAVES + 1), strict=False)]
+        more = "; ..." if len(leaves) > LEAVES else ""
+        line = f"{line}: {'; '.join(leaves[:LEAVES])}{more}"
+    return line
+
+
+def _line(error: BaseException) -> str:
+    kind = type(error)
+    known = kind.__module__ in ("builtins", "__main__")
+    name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = _one_line(str(error))
+    except Exception:  # noqa: BLE001 - the executor's own class can do anything
+        message = "<exception str() failed>"
+    return f"{name}: {message}" if message else name
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _cut(line: str, most: int) -> str:
+    data = line.encode(errors="replace")
+    if len(data) <= most:
+        return data.decode()
+    return data[: most - len(_CUT.encode())].decode(errors="ignore") + _CUT
