@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,6 +72,23 @@ def found(data: bytes, stat: tuple[int, ...], length: int | None = None) -> byte
 
 
 # --- multi -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stranger", "error"),
+    [
+        (SimpleNamespace(path="/a"), TypeError),  # of a type it does not know
+        (Check._make(("/a", None)), struct.error),
+        (Create._make(("/a", "text", False, ())), TypeError),
+        (Delete("/a", 2**31), struct.error),
+    ],
+)
+def test_what_cannot_be_written_is_refused_where_it_is_asked_for(
+    stranger: Any, error: type[Exception]
+) -> None:
+    """No operation is left out without a word, and none raises on kazoo's thread later."""
+    with pytest.raises(error):
+        Multi([Check("/epoch", 3), stranger], "/c")
 
 
 @given(st.lists(operations, max_size=20), chroots)

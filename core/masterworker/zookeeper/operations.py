@@ -153,36 +153,16 @@ class Multi:
         chroot: str,
         acl_of: Callable[[Create], bytes] | None = None,
     ) -> None:
-        """`acl_of` has the access list, on the wire, of what is created; None for open ones."""
-        self._operations = operations
-        self._chroot = chroot
-        self._acl_of = acl_of
+        """`acl_of` has the access list, on the wire, of what is created; None for open ones.
+
+        Raises TypeError for an operation it does not know. All of it is written here and not in
+        serialize(), which runs on kazoo's thread: an exception there would end that thread.
+        """
+        self._count = len(operations)
+        self._wire = _written(operations, chroot, acl_of)
 
     def serialize(self) -> bytes:
-        parts: list[bytes] = []
-        acl_of = self._acl_of
-        for operation in self._operations:
-            path = (self._chroot + operation.path).encode()
-            length = _INT.pack(len(path))
-            if type(operation) is Create:
-                data = operation.data
-                flags = _INT.pack(1 if operation.ephemeral else 0)
-                acl = acl_of(operation) if acl_of else OPEN_ACL
-                header = _HEADER.pack(_CREATE, False, -1)
-                parts += (header, length, path, _INT.pack(len(data)), data, acl, flags)
-            elif type(operation) is Delete:
-                header = _HEADER.pack(_DELETE, False, -1)
-                parts += (header, length, path, _INT.pack(operation.version))
-            elif type(operation) is Set:
-                data = operation.data
-                header = _HEADER.pack(_SET, False, -1)
-                version = _INT.pack(operation.version)
-                parts += (header, length, path, _INT.pack(len(data)), data, version)
-            elif type(operation) is Check:
-                header = _HEADER.pack(_CHECK, False, -1)
-                parts += (header, length, path, _INT.pack(operation.version))
-        parts.append(_END)
-        return b"".join(parts)
+        return self._wire
 
     def deserialize(self, reply: bytes, offset: int) -> list[Refusal]:
         """Only a refused multi has error entries, one for each operation."""
@@ -199,7 +179,38 @@ class Multi:
         return [Refusal(0, Code.RUNTIME_INCONSISTENCY)] if index else []
 
     def __repr__(self) -> str:
-        return f"Multi({len(self._operations)} operations)"
+        return f"Multi({self._count} operations)"
+
+
+def _written(
+    operations: Sequence[Operation], chroot: str, acl_of: Callable[[Create], bytes] | None
+) -> bytes:
+    """The operations of a `multi` on the wire."""
+    parts: list[bytes] = []
+    for operation in operations:
+        path = (chroot + operation.path).encode()
+        length = _INT.pack(len(path))
+        if type(operation) is Create:
+            data = operation.data
+            flags = _INT.pack(1 if operation.ephemeral else 0)
+            acl = acl_of(operation) if acl_of else OPEN_ACL
+            header = _HEADER.pack(_CREATE, False, -1)
+            parts += (header, length, path, _INT.pack(len(data)), data, acl, flags)
+        elif type(operation) is Delete:
+            header = _HEADER.pack(_DELETE, False, -1)
+            parts += (header, length, path, _INT.pack(operation.version))
+        elif type(operation) is Set:
+            data = operation.data
+            header = _HEADER.pack(_SET, False, -1)
+            version = _INT.pack(operation.version)
+            parts += (header, length, path, _INT.pack(len(data)), data, version)
+        elif type(operation) is Check:
+            header = _HEADER.pack(_CHECK, False, -1)
+            parts += (header, length, path, _INT.pack(operation.version))
+        else:
+            raise TypeError(f"a multi cannot carry {type(operation).__name__} at {path!r:.300}")
+    parts.append(_END)
+    return b"".join(parts)
 
 
 class MultiRead:
