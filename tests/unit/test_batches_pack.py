@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import cast
 
 import pytest
@@ -30,6 +30,7 @@ from tests.model.store import EMPTY, Tree, carry_out
 from tests.unit import strategies  # noqa: F401 - sets the profile
 
 GUARD = Check("/epoch", 0)
+ZNODE = Znode(b"", 0, 0, 0, 0, 0, 0)
 FOLDERS = ("/", "/from", "/to", "/workers")
 
 
@@ -100,6 +101,11 @@ def move(number: int, weight: int = 0) -> Unit[int]:
     return Unit(number, (create, Delete(f"/from/{number}", 0)))
 
 
+def moves_to(worker: str, numbers: Iterable[int]) -> Group[int]:
+    """Moves of tasks to one worker, who must be there."""
+    return Group([GUARD, Check(f"/workers/{worker}")], [move(number) for number in numbers])
+
+
 def network_with(versions: Mapping[str, int]) -> Network:
     """A network to a tree of these znodes and the folders they lie in."""
     wanted = dict.fromkeys(FOLDERS, 0) | dict(versions)
@@ -129,6 +135,11 @@ units = st.builds(
 )
 
 
+def packed(*groups: Group[int]) -> list[list[Unit[int]]]:
+    """The units of each batch."""
+    return [[member.unit for member in batch] for batch in pack(groups)]
+
+
 def count_of(batch: list[Unit[int]]) -> int:
     return sum(len(unit.operations) for unit in batch)
 
@@ -140,7 +151,7 @@ def bytes_of(batch: list[Unit[int]]) -> int:
 @given(st.lists(units, max_size=120))
 def test_batches_keep_their_bounds_and_lose_nothing(several: list[Unit[int]]) -> None:
     """All units in order; no batch of several over a bound; none smaller than it need be."""
-    batches = list(pack(several))
+    batches = packed(Group([GUARD], several))
     assert [unit for batch in batches for unit in batch] == several
     for batch in batches:
         assert batch
@@ -154,14 +165,42 @@ def test_batches_keep_their_bounds_and_lose_nothing(several: list[Unit[int]]) ->
 
 def test_small_units_fill_batches() -> None:
     """A thousand moves of two operations travel in eight requests."""
-    batches = list(pack(move(number) for number in range(1_000)))
+    batches = packed(Group([GUARD], [move(number) for number in range(1_000)]))
     assert [len(batch) for batch in batches] == [limits.BATCH_COUNT // 2] * 8
 
 
 def test_a_unit_over_the_bound_travels_alone() -> None:
     """A full-sized payload goes through, with nobody else behind it."""
-    batches = list(pack([move(0), move(1, limits.MAX_PAYLOAD), move(2)]))
+    batches = packed(Group([GUARD], [move(0), move(1, limits.MAX_PAYLOAD), move(2)]))
     assert [[unit.about for unit in batch] for batch in batches] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("workers", "each", "requests"),
+    [
+        (1_000, 1, 13),
+        (500, 2, 10),
+        (250, 4, 10),
+        (8, 125, 8),
+        (2, 500, 8),
+        (1, 1_000, 8),
+        (1, 1, 1),
+    ],
+)
+def test_groups_share_their_requests(workers: int, each: int, requests: int) -> None:
+    """A thousand moves to however many workers travel in about as many requests as to one.
+
+    Each worker's check stands in a request once, and the bound on operations counts it.
+    """
+    numbers = iter(range(workers * each))
+    groups = [moves_to(f"w{worker}", islice(numbers, each)) for worker in range(workers)]
+    network = network_of(workers * each, bad=set())
+    network.znodes |= {f"/workers/w{worker}": ZNODE for worker in range(workers)}
+    report = network.run_groups(*groups)
+    assert sorted(report.done) == list(range(workers * each))
+    assert len(network.requests) == requests
+    assert sum(network.requests) <= 2 * workers * each + 2 * requests + workers
+    assert max(network.requests) <= limits.BATCH_COUNT + 2
 
 
 def test_packing_is_lazy() -> None:
@@ -174,7 +213,7 @@ def test_packing_is_lazy() -> None:
             drawn += 1
             yield move(drawn)
 
-    next(pack(stream()))
+    next(pack([Group([GUARD], stream())]))
     assert drawn == limits.BATCH_COUNT // 2 + 1
 
 
@@ -246,16 +285,57 @@ def test_a_guard_blocks_its_whole_group() -> None:
     assert len(network.requests) == 3
 
 
-def test_a_guard_blocks_no_other_group() -> None:
-    """One worker is gone; the moves to the other go through."""
-    network = network_of(4, bad=set())
-    network.znodes["/workers/b"] = Znode(b"", 0, 0, 0, 0, 0, 0)
-    report = network.run_groups(
-        Group([GUARD, Check("/workers/a")], [move(0), move(1)]),
-        Group([GUARD, Check("/workers/b")], [move(2), move(3)]),
-    )
-    assert report.done == [2, 3]
-    assert [about for about, _ in report.blocked] == [0, 1]
+@pytest.mark.parametrize("each", [1, 2, 200])
+def test_a_guard_blocks_no_other_group(each: int) -> None:
+    """Some workers are gone: the moves to the others go through, and each costs a request."""
+    groups = [moves_to(f"w{n}", range(n * each, n * each + each)) for n in range(10)]
+    network = network_of(10 * each, bad=set())
+    network.znodes |= {f"/workers/w{n}": ZNODE for n in range(10) if n not in (0, 3, 9)}
+    gone = {number for number in range(10 * each) if number // each in (0, 3, 9)}
+    report = network.run_groups(*groups)
+    assert set(report.done) == set(range(10 * each)) - gone
+    assert dict(report.blocked) == dict.fromkeys(gone, Refusal(1, Code.NO_NODE))
+    assert not report.refused
+    assert len(network.requests) <= math.ceil(10 * each / 120) + 3 * (1 + each // 125)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(1, 40)), max_size=12),
+    st.sets(st.integers(0, 8)),
+    st.data(),
+)
+def test_bad_units_and_bad_guards_together(
+    shares: list[tuple[int, int]], gone: set[int], data: st.DataObject
+) -> None:
+    """Each unit is done, refused or blocked, once, whatever is wrong with its neighbours.
+
+    What is sent again stays bounded: three requests for each bad unit, one for each guard.
+    """
+    count = sum(each for _, each in shares)
+    bad = data.draw(st.sets(st.integers(0, max(0, count - 1)), max_size=10))
+    numbers = iter(range(count))
+    groups = [moves_to(f"w{worker}", islice(numbers, each)) for worker, each in shares]
+    to = {unit.about: group.guards[1].path for group in groups for unit in group.units}
+    network = network_of(count, bad)
+    network.znodes |= {f"/workers/w{worker}": ZNODE for worker in range(9) if worker not in gone}
+    here = {number for number in to if to[number] in network.znodes}
+    report = network.run_groups(*groups)
+    assert sorted(report.done) == sorted(here - bad)
+    blocked = {about for about, _ in report.blocked}
+    refused = {about for about, _ in report.refused}
+    assert to.keys() - here <= blocked | refused
+    assert blocked <= to.keys() - here
+    assert here & bad <= refused <= bad
+    assert len(blocked) + len(refused) + len(report.done) == count
+    assert len(network.requests) <= math.ceil(count / 80) + 3 * len(bad) + 4 * len(shares)
+
+
+def test_the_epoch_blocks_every_group() -> None:
+    """A master whose epoch is over writes nothing, whatever else is in its batches."""
+    network = network_with({"/epoch": 1})
+    report = network.run_groups(*(moves_to(f"w{n}", [n]) for n in range(100)))
+    assert report == Report(blocked=[(n, Refusal(0, Code.BAD_VERSION)) for n in range(100)])
+    assert len(network.requests) == 2
 
 
 def test_a_broken_connection_leaves_all_that_was_not_answered_unknown() -> None:

@@ -1,19 +1,24 @@
 """Many small changes in few large requests: the one way in which anything is written in bulk.
 
 A `Unit` is a change that must happen whole or not at all, such as one task's move. Units travel
-together in a `multi`, behind *guards* that must hold for all of them (the epoch is still mine, the
-worker is still there). One bad unit refuses its whole batch; the reply names it, so it is taken
-out and the rest is sent again, the part behind it in two halves. Each bad unit costs at most three
-requests more, and the halving keeps the operations sent again to about n log n, whatever the order.
-Units must not depend on one another: the rest of a refused batch is sent behind batches that were
-under way already.
+together in a `multi`, behind *guards*: checks that must hold (the epoch is still mine, the worker
+is still there). Units of several groups share a `multi`; each guard stands in it once, before the
+first unit that needs it.
+
+One bad unit refuses its whole batch. The reply names it, so it is taken out and the rest is sent
+again, the part behind it in two halves. Each bad unit costs at most three requests more, and the
+halving keeps the operations sent again to about n log n, whatever the order. A guard that fails
+takes out all units that need it. Units must not depend on one another: the rest of a refused batch
+is sent behind batches that were under way already.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from ..words import limits
@@ -39,8 +44,8 @@ class Report(Generic[T]):
 
     `refused` has those that failed by an operation of their own, which the refusal's index counts
     within the unit. `blocked` has those that one of their guards stopped; there the index counts
-    the guards. `unknown` are those not answered when the connection broke, sent or not: only
-    reading tells.
+    the guards of their group. `unknown` are those not answered when the connection broke, sent or
+    not: only reading tells.
     """
 
     done: list[T] = field(default_factory=list)
@@ -51,39 +56,67 @@ class Report(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Group(Generic[T]):
-    """Units that need the same guards."""
+    """Units that need the same guards, which only check something."""
 
     guards: Sequence[Operation]
     units: Iterable[Unit[T]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch(Generic[T]):
+class Member(NamedTuple, Generic[T]):
+    """A unit in a batch, with the guards of its group."""
+
     guards: Sequence[Operation]
-    units: list[Unit[T]]
-
-    def operations(self) -> list[Operation]:
-        return [*self.guards, *(operation for unit in self.units for operation in unit.operations)]
-
-    def abouts(self) -> list[T]:
-        return [unit.about for unit in self.units]
+    unit: Unit[T]
 
 
-def pack(units: Iterable[Unit[T]]) -> Iterator[list[Unit[T]]]:
-    """Cut a stream of units into batches that keep the bounds in count and bytes."""
-    batch: list[Unit[T]] = []
+def pack(groups: Iterable[Group[T]]) -> Iterator[list[Member[T]]]:
+    """Cut a stream of units into batches that keep the bounds in count and bytes.
+
+    The guards of a batch's first unit come on top of that.
+    """
+    batch: list[Member[T]] = []
     count = total = 0
-    for unit in units:
-        weight = sum(size(operation) for operation in unit.operations)
-        full = count + len(unit.operations) > limits.BATCH_COUNT
-        if batch and (full or total + weight > limits.BATCH_BYTES):
-            yield batch
-            batch, count, total = [], 0, 0
-        batch.append(unit)
-        count += len(unit.operations)
-        total += weight
+    stated: set[Operation] = set()
+    for group in groups:
+        extra = _new(group.guards, stated) if batch else []
+        for unit in group.units:
+            operations = (*extra, *unit.operations) if extra else unit.operations
+            weight = sum(size(operation) for operation in operations)
+            full = count + len(operations) > limits.BATCH_COUNT
+            if batch and (full or total + weight > limits.BATCH_BYTES):
+                yield batch
+                batch, count, total = [], 0, 0
+                stated = set()
+                operations = unit.operations
+                weight = sum(size(operation) for operation in operations)
+            batch.append(Member(group.guards, unit))
+            count += len(operations)
+            total += weight
+            stated.update(group.guards)
+            extra = []
     if batch:
         yield batch
+
+
+def _new(guards: Sequence[Operation], stated: AbstractSet[Operation]) -> list[Operation]:
+    return [guard for guard in guards if guard not in stated]
+
+
+def _written(batch: Iterable[Member[T]]) -> Iterator[tuple[Operation, Member[T], int]]:
+    """Each operation of a batch, with the member that it stands for and its index in that unit.
+
+    The index is -1 for a guard.
+    """
+    stated: set[Operation] = set()
+    guards: Sequence[Operation] = ()
+    for member in batch:
+        if member.guards is not guards:
+            guards = member.guards
+            for guard in _new(guards, stated):
+                yield guard, member, -1
+            stated.update(guards)
+        for index, operation in enumerate(member.unit.operations):
+            yield operation, member, index
 
 
 def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
@@ -93,14 +126,15 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
     part of the work may be done.
     """
     report: Report[T] = Report()
-    waiting = deque(_Batch(group.guards, units) for group in groups for units in pack(group.units))
-    under_way: deque[tuple[_Batch[T], Verdict]] = deque()
+    waiting = deque(pack(groups))
+    under_way: deque[tuple[list[Member[T]], Verdict]] = deque()
     try:
         while waiting or under_way:
             while waiting and len(under_way) < limits.IN_FLIGHT:
                 if under_way:
                     failpoint("batches.between")
-                under_way.append((waiting[0], session.commit(waiting[0].operations())))
+                operations = [operation for operation, _, _ in _written(waiting[0])]
+                under_way.append((waiting[0], session.commit(operations)))
                 waiting.popleft()
             batch, reply = under_way[0]
             refusal = reply.wait()
@@ -108,35 +142,37 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
             waiting.extendleft(reversed(_settle(report, batch, refusal)))
     except ConnectionLost:
         for lost in (*(sent for sent, _ in under_way), *waiting):
-            report.unknown += lost.abouts()
+            report.unknown += [member.unit.about for member in lost]
     return report
 
 
-def _settle(report: Report[T], batch: _Batch[T], refusal: Refusal | None) -> list[_Batch[T]]:
+def _settle(
+    report: Report[T], batch: list[Member[T]], refusal: Refusal | None
+) -> list[list[Member[T]]]:
     """Enter the answer to a batch into the report; return what of it is to be sent again."""
     if refusal is None:
-        report.done += batch.abouts()
+        report.done += [member.unit.about for member in batch]
         return []
-    if refusal.index < len(batch.guards):
-        report.blocked += [(about, refusal) for about in batch.abouts()]
-        return []
-    bad, index = _find(batch, refusal.index - len(batch.guards))
-    report.refused.append((batch.units[bad].about, Refusal(index, refusal.code)))
-    return _rest(batch, bad)
+    operation, bad, index = next(islice(_written(batch), refusal.index, None))
+    if index < 0:
+        return _blocked(report, batch, operation, refusal.code)
+    report.refused.append((bad.unit.about, Refusal(index, refusal.code)))
+    return _rest(batch, next(place for place, member in enumerate(batch) if member is bad))
 
 
-def _find(batch: _Batch[T], index: int) -> tuple[int, int]:
-    """The unit that the `index`-th operation belongs to, and that operation's index within it."""
-    for position, unit in enumerate(batch.units):
-        if index < len(unit.operations):
-            return position, index
-        index -= len(unit.operations)
-    raise IndexError(f"ZooKeeper refused operation {index} past the end of a batch")
+def _blocked(
+    report: Report[T], batch: list[Member[T]], guard: Operation, code: int
+) -> list[list[Member[T]]]:
+    """Enter a guard's failure into the report; return the units that do not need the guard."""
+    for guards, unit in batch:
+        if guard in guards:
+            report.blocked.append((unit.about, Refusal(guards.index(guard), code)))
+    rest = [member for member in batch if guard not in member.guards]
+    return [rest] if rest else []
 
 
-def _rest(batch: _Batch[T], bad: int) -> list[_Batch[T]]:
+def _rest(batch: list[Member[T]], bad: int) -> list[list[Member[T]]]:
     """A refused batch without the bad unit: what stands before it, and two halves of the rest."""
-    before, after = batch.units[:bad], batch.units[bad + 1 :]
+    before, after = batch[:bad], batch[bad + 1 :]
     middle = (len(after) + 1) // 2
-    parts = (before, after[:middle], after[middle:])
-    return [_Batch(batch.guards, part) for part in parts if part]
+    return [part for part in (before, after[:middle], after[middle:]) if part]

@@ -90,7 +90,7 @@ class Mover:
             yield units
 
     def _groups(self, units: Iterable[batches.Unit[Move]]) -> Iterator[batches.Group[Move]]:
-        """The units by the worker their tasks go to: whoever is chosen must still be there."""
+        """The units by the worker that their tasks go to, which must still be there."""
         groups: dict[str, list[batches.Unit[Move]]] = {}
         for unit in units:
             groups.setdefault(unit.about.to_worker, []).append(unit)
