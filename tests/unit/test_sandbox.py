@@ -24,6 +24,7 @@ from masterworker.execution.plugins import Plugins
 from masterworker.execution.sandbox import Sandbox, find_user, parse_limits
 from masterworker.execution.slots import ProcessRunner
 from masterworker.words.model import Reason
+from tests.unit import open_python
 from tests.unit.attempts_support import Outcomes, is_alive, job
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
@@ -216,12 +217,12 @@ def test_a_command_sees_no_more_than_its_executor(
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[sandbox.User]:
-    """Another user as whom children can run here, be it with the system's own Python."""
+    """Another user as whom children can run here, if need be with a copy of this Python."""
     if os.geteuid() != 0:
         pytest.skip("only root can start processes as another user")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", ":".join(filter(None, sys.path)))
-        for python in (sys.executable, "/usr/bin/python3"):
+    with pytest.MonkeyPatch.context() as patch, _open_folder(0o755) as folder:
+        patch.setenv("PYTHONPATH", open_python.packages())
+        for python in open_python.candidates(folder):
             patch.setattr(sys, "executable", python)
             try:
                 user = find_user(OTHER)
