@@ -1,8 +1,9 @@
-"""A picture of a run as plain SVG: who was in office, who lived, what struck whom, what got done.
+"""A picture of a campaign as plain SVG: terms, incarnations, faults, and the work done meanwhile.
 
-Rows from the top: the area of statuses recorded per second; a row for each master with its terms, a
-row for each worker with its incarnations, a row for each other victim. A mark is a fault, in the
-row of its victim and the shape of its kind's family.
+From the top: an area of the tasks finished per second; a row for each master with its terms, a row
+for each worker with its incarnations, a row for each other victim, and one for faults that strike a
+whole group. A mark is a fault. Its shape and colour tell the family of its kind. The picture is
+drawn for the width of a page, in few colours, with text that can be read on a phone.
 """
 
 from __future__ import annotations
@@ -15,57 +16,90 @@ from xml.sax.saxutils import escape
 from tests.chaos.journals import Fault
 from tests.chaos.verdict import Verdict
 
-WIDTH: Final = 1200
-LEFT: Final = 110
-RIGHT: Final = 20
-AREA: Final = 110
-ROW: Final = 22
-TOP: Final = 40
-TICKS: Final = 10
+WIDTH: Final = 760
+LEFT: Final = 116
+RIGHT: Final = 24
+AREA: Final = 120
+ROW: Final = 27
+TOP: Final = 56
+TICKS: Final = 7
+LEGEND: Final = 3
+"""Columns of the legend."""
 
 STYLE: Final = """
-svg { background: #ffffff; }
-text { font: 12px sans-serif; fill: #222222; }
-.title { font-size: 14px; font-weight: bold; }
+text { font: 16px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
+.title { font-size: 18px; font-weight: bold; }
 .end { text-anchor: end; }
 .middle { text-anchor: middle; }
-.grid { stroke: #dddddd; }
+.page { fill: #ffffff; stroke: #d0d7de; }
+.grid { stroke: #d8dee4; }
 .area { fill: #9ecae1; }
-.term { fill: #2b6cb0; }
-.life { fill: #a9bca9; }
-.next { fill: #86a386; }
-.mark { stroke: #ffffff; stroke-width: 0.7; }
-.lasting { opacity: 0.4; }
+.term { fill: #57606a; }
+.life { fill: #c9d1d9; }
+.next { fill: #aab4be; }
+.mark { stroke: #ffffff; stroke-width: 1; }
+.lasting { opacity: 0.3; }
+.killed { fill: #d1242f; }
+.paused { fill: #e8890c; }
+.expired { fill: #8250df; }
+.network { fill: #0969da; }
+.group { fill: #1a7f37; }
 @media (prefers-color-scheme: dark) {
-  svg { background: #16181c; }
-  text { fill: #dddddd; }
-  .grid { stroke: #33373d; }
-  .area { fill: #2f5d7c; }
-  .term { fill: #63a4e8; }
-  .life { fill: #4d664d; }
-  .next { fill: #67856a; }
-  .mark { stroke: #16181c; }
+  text { fill: #e6edf3; }
+  .page { fill: #0d1117; stroke: #30363d; }
+  .grid { stroke: #30363d; }
+  .area { fill: #24506e; }
+  .term { fill: #9da7b3; }
+  .life { fill: #333c47; }
+  .next { fill: #4a5563; }
+  .mark { stroke: #0d1117; }
+  .killed { fill: #ff7b72; }
+  .paused { fill: #f0a742; }
+  .expired { fill: #bc8cff; }
+  .network { fill: #58a6ff; }
+  .group { fill: #56d364; }
 }
 """
 
 FAMILIES: Final = {
-    "kill": ("kill", "#d62728"),
-    "failpoint": ("failpoint", "#e377c2"),
-    "stop": ("stop", "#ff7f0e"),
-    "expire": ("expire", "#9467bd"),
-    "drop-request": ("drop", "#17becf"),
-    "drop-reply": ("drop", "#17becf"),
-    "reset": ("reset", "#8c564b"),
-    "hole-in": ("hole", "#bcbd22"),
-    "hole-out": ("hole", "#bcbd22"),
-    "hole-both": ("hole", "#bcbd22"),
-    "delay": ("delay", "#7f7f7f"),
+    "kill": "killed",
+    "failpoint": "killed",
+    "stop": "paused",
+    "expire": "expired",
+    "drop-request": "network",
+    "drop-reply": "network",
+    "reset": "network",
+    "hole-in": "network",
+    "hole-out": "network",
+    "hole-both": "network",
+    "delay": "network",
 }
-"""The family of a kind of fault, and its colour; whatever strikes a whole group is one family."""
+"""The family of each kind of fault that strikes one process; all others strike a whole group."""
+
+GROUP: Final = "group"
+
+NAMES: Final = {
+    "killed": "process killed",
+    "paused": "process paused",
+    "expired": "session expired",
+    "network": "network fault",
+    GROUP: "group restarted",
+}
+"""The families, as the legend calls them."""
+
+SHAPES: Final = {
+    "killed": "M-6-3 L-3-6 L0-3 L3-6 L6-3 L3 0 L6 3 L3 6 L0 3 L-3 6 L-6 3 L-3 0z",
+    "paused": "M-5-5 H5 V5 H-5z",
+    "expired": "M0-7 L6.5 5 H-6.5z",
+    "network": "M-5 0 A5 5 0 1 1 5 0 A5 5 0 1 1 -5 0z",
+    GROUP: "M0-7.5 L7.5 0 L0 7.5 L-7.5 0z",
+}
+"""The mark of each family, around its centre: cross, square, triangle, circle, diamond."""
 
 ROLES: Final = ("master", "worker", "client", "zookeeper")
 
-GROUP: Final = ("group", "#d6a100")
+GROUPS: Final = "groups"
+"""The row of faults that strike all masters, all workers or the whole ensemble."""
 
 
 def draw(verdict: Verdict) -> str:
@@ -82,31 +116,41 @@ class _Picture:
         self._rows = _rows(
             {self._master(term.pid) for term in verdict.terms}
             | {one.process for one in verdict.incarnations}
-            | {fault.target for fault in verdict.faults}
+            | {_row(fault) for fault in verdict.faults}
         )
         self._floor = TOP + AREA
-        self._height = self._floor + ROW * len(self._rows) + 70
+        self._bottom = self._floor + 8 + ROW * len(self._rows)
+        entries = len(NAMES) + LEGEND  # its first row explains the bars
+        self._height = self._bottom + 52 + ROW * -(-entries // LEGEND)
 
     def lines(self) -> Iterator[str]:
         """The document, line by line."""
         yield (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self._height}" '
-            f'width="{WIDTH}" height="{self._height}" role="img">'
+            f'width="{WIDTH}" role="img">'
         )
         settings = self._verdict.settings
         yield (
-            "<desc>Tasks finished per second, who was in office when, the lives of the workers, "
-            "and each fault in the row of whom it struck.</desc>"
+            "<desc>Tasks finished per second, the terms of the masters, the incarnations of the "
+            "workers, and each fault in the row of its victim.</desc>"
         )
         yield f"<style>{STYLE}</style>"
-        title = f"Fault campaign, seed {settings.seed}: {'ok' if self._verdict.ok else 'broken'}"
-        yield f'<text class="title" x="{LEFT}" y="20">{escape(title)}</text>'
+        yield (
+            f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{self._height - 1}" '
+            'rx="8"/>'
+        )
+        yield f'<text class="title" x="{LEFT}" y="34">{escape(self._title(settings.seed))}</text>'
         yield from self._axis()
         yield from self._area()
         yield from self._lives()
         yield from self._marks()
         yield from self._legend()
         yield "</svg>"
+
+    def _title(self, seed: int) -> str:
+        faults = len(self._verdict.faults)
+        outcome = "every promise kept" if self._verdict.ok else "PROMISES BROKEN"
+        return f"Fault campaign, seed {seed}: {faults} faults, {outcome}"
 
     # --- places ------------------------------------------------------------------------------
 
@@ -126,8 +170,8 @@ class _Picture:
         """Statuses recorded in each second."""
         rate = Counter(int(at - self._began) for at in self._verdict.finished)
         most = max(rate.values(), default=0)
-        yield f'<text class="end" x="{LEFT - 8}" y="{TOP + 10}">{most}/s</text>'
-        yield f'<text class="end" x="{LEFT - 8}" y="{self._floor}">finished</text>'
+        yield f'<text class="end" x="{LEFT - 8}" y="{TOP + 12}">{most:,} tasks/s</text>'
+        yield f'<text class="end" x="{LEFT - 8}" y="{self._floor}">0</text>'
         points = [f"{LEFT},{self._floor}"]
         for second in range(int(self._ended - self._began) + 1):
             y = self._floor - AREA * rate[second] / max(most, 1)
@@ -136,16 +180,15 @@ class _Picture:
         yield f'<polygon class="area" points="{" ".join(points)}"/>'
 
     def _axis(self) -> Iterator[str]:
-        """A line every so many seconds, and names of the rows."""
-        bottom = self._floor + 8 + ROW * len(self._rows)
+        """A line every so many seconds or minutes, and names of the rows."""
         step = _step(self._ended - self._began)
         for number in range(int((self._ended - self._began) / step) + 1):
             x = self._x(self._began + number * step)
-            yield f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}"/>'
-            label = f"{number * step:g} s"
-            yield f'<text class="middle" x="{x}" y="{bottom + 16}">{label}</text>'
+            yield f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{self._bottom}"/>'
+            label = f"{number * step:g} s" if step < 60 else f"{number * step / 60:g} min"
+            yield f'<text class="middle" x="{x}" y="{self._bottom + 20}">{label}</text>'
         for row in self._rows:
-            yield f'<text class="end" x="{LEFT - 8}" y="{self._y(row) + 12}">{escape(row)}</text>'
+            yield f'<text class="end" x="{LEFT - 8}" y="{self._y(row) + 18}">{escape(row)}</text>'
 
     def _lives(self) -> Iterator[str]:
         for term in self._verdict.terms:
@@ -161,47 +204,54 @@ class _Picture:
         x = self._x(began)
         width = max(1.0, self._x(self._ended if ended is None else ended) - x)
         return (
-            f'<rect class="{style}" x="{x}" y="{self._y(row) + 4}" width="{width:.1f}" '
-            f'height="{ROW - 10}"><title>{escape(tip)}</title></rect>'
+            f'<rect class="{style}" x="{x}" y="{self._y(row) + 6}" width="{width:.1f}" '
+            f'height="{ROW - 12}"><title>{escape(tip)}</title></rect>'
         )
 
     def _marks(self) -> Iterator[str]:
-        """How long each fault lasted, faintly, and a dot where it began."""
+        """How long each fault lasted, faintly, and a mark where it began."""
         for fault in self._verdict.faults:
-            x, y = self._x(fault.began), self._y(fault.target) + ROW // 2 - 1
+            x, y = self._x(fault.began), self._y(_row(fault)) + ROW / 2
             width = max(1.0, self._x(fault.ended) - x)
-            colour = _family(fault)[1]
+            family = _family(fault)
             tip = f"fault {fault.number}: {fault.kind}, {fault.ended - fault.began:.1f} s"
             yield (
-                f'<rect class="lasting" fill="{colour}" x="{x}" y="{y - 8}" width="{width:.1f}" '
-                'height="16"/>'
+                f'<rect class="lasting {family}" x="{x}" y="{y - 9:g}" width="{width:.1f}" '
+                'height="18"/>'
             )
             yield (
-                f'<circle class="mark" fill="{colour}" cx="{x}" '
-                f'cy="{y}" r="4.5"><title>{escape(tip)}</title></circle>'
+                f'<path class="mark {family}" transform="translate({x} {y:g})" '
+                f'd="{SHAPES[family]}"><title>{escape(tip)}</title></path>'
             )
 
     def _legend(self) -> Iterator[str]:
-        y = self._height - 16
-        x = LEFT
-        for style, name in (("area", "finished"), ("term", "in office"), ("life", "worker")):
-            yield f'<rect class="{style}" x="{x}" y="{y - 10}" width="12" height="12"/>'
-            yield f'<text x="{x + 18}" y="{y}">{name}</text>'
-            x += 90
-        for name, colour in sorted({_family(fault) for fault in self._verdict.faults}):
-            yield f'<circle fill="{colour}" cx="{x + 6}" cy="{y - 4}" r="4.5"/>'
-            yield f'<text x="{x + 16}" y="{y}">{name}</text>'
-            x += 80
+        bars = (("area", "tasks finished"), ("term", "primary"), ("life", "worker"))
+        width = (WIDTH - LEFT - RIGHT) / LEGEND
+        for number, (style, name) in enumerate([*bars, *NAMES.items()]):
+            x = LEFT + 8 + number % LEGEND * width
+            y = self._bottom + 50 + ROW * (number // LEGEND)
+            if style in SHAPES:
+                shape = f'transform="translate({x:g} {y - 6:g})" d="{SHAPES[style]}"'
+                yield f'<path class="{style}" {shape}/>'
+            else:
+                box = f'x="{x - 7:g}" y="{y - 13:g}" width="14" height="14"'
+                yield f'<rect class="{style}" {box}/>'
+            yield f'<text x="{x + 14:g}" y="{y:g}">{name}</text>'
 
 
 def _rows(names: Iterable[str]) -> list[str]:
     """The rows in their order: by role, and by name within it."""
-    order = {role: place for place, role in enumerate(ROLES)}
-    return sorted(names, key=lambda name: (order.get(name.partition("-")[0], len(ROLES)), name))
+    order = {role: place for place, role in enumerate([*ROLES, GROUPS])}
+    return sorted(names, key=lambda name: (order.get(name.partition("-")[0], len(order)), name))
 
 
-def _family(fault: Fault) -> tuple[str, str]:
+def _family(fault: Fault) -> str:
     return FAMILIES.get(fault.kind, GROUP)
+
+
+def _row(fault: Fault) -> str:
+    """The row of a fault: its victim's, or the one that all groups share."""
+    return fault.target if fault.target.partition("-")[0] in ROLES else GROUPS
 
 
 def _span(verdict: Verdict) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def test_report_in_three_files(tmp_path: Path) -> None:
     assert "| next epoch | yes | 1 |" in page
 
 
-def test_picture_shows_who_ruled_who_lived_and_what_struck(tmp_path: Path) -> None:
+def test_picture_shows_terms_incarnations_and_faults(tmp_path: Path) -> None:
     """A bar for each term and each incarnation, a mark for each fault carried out."""
     report.write(tmp_path, lost_and_struck())
     picture = ET.parse(tmp_path / "timeline.svg").getroot()  # noqa: S314 - our own
@@ -59,10 +59,10 @@ def test_picture_shows_who_ruled_who_lived_and_what_struck(tmp_path: Path) -> No
     ]
     assert styles.count("term") == 2
     assert styles.count("life") == 2
-    marks = [circle for circle in picture.iter(f"{SVG}circle") if circle.get("class") == "mark"]
-    assert len(marks) == 2
+    marks = [path.get("class") for path in picture.iter(f"{SVG}path") if path.get("transform")]
+    assert [mark for mark in marks if mark and "mark" in mark] == ["mark group", "mark killed"]
     rows = [text.text for text in picture.iter(f"{SVG}text") if text.get("class") == "end"]
-    assert rows[:5] == ["master-1", "master-2", "worker-1", "worker-2", "ensemble"]
+    assert rows[:5] == ["master-1", "master-2", "worker-1", "worker-2", "groups"]
 
 
 def test_picture_of_next_to_nothing(tmp_path: Path) -> None:

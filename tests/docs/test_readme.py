@@ -1,7 +1,9 @@
-"""The README taken at its word: its tour is run against a real cluster, and every link leads on."""
+"""The README is true: its commands run as shown, its figures are current, its links lead on."""
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import re
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from tests.docs import pages
 
 README = pages.text(pages.ROOT / "README.md")
 FILES = pages.files(README)
+DEMO = pages.ROOT / "core" / "masterworker" / "dev" / "demo.py"
 
 MARK = "\x1e"
 """Stands in the script's output before that of each command."""
@@ -27,8 +30,8 @@ RUNS_ON = "mwctl worker "
 """Commands that a reader gives a terminal of their own."""
 
 PREAMBLE = """\
-sed -i "s/127.0.0.1:2181/$MWCTL_HOSTS/" tour.py
-again() {  # until there is a result: whoever types is slower than this script
+sed -i "s/127.0.0.1:2181/$MWCTL_HOSTS/" checksums.py
+again() {  # until there is a result: a person types more slowly than this script
     for _ in $(seq 100); do
         eval "$1" && return
         [ $? = 6 ] || exit 1
@@ -65,6 +68,7 @@ def script() -> str:
 def plain(output: str) -> list[str]:
     """The lines of an output without what differs from run to run: ids, times, the machine."""
     output = output.replace(socket.gethostname(), "laptop")
+    output = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", output)
     output = re.sub(r"[0-9a-f]{16}-(\d+)", r"TASK-\1", output)
     output = re.sub(r"-(?:[0-9a-f]{12}|[0-9a-f]{8})\b", "-ID", output)
     output = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", "TIME", output)
@@ -95,7 +99,8 @@ def test_the_tour_runs_as_shown(site: Path) -> None:
     programs = Path(sys.executable).parent
     # The plugin is for the tour's own worker: those of `mwctl dev` start before pip has run.
     installed = ("command", "echo", "python", "read")
-    dev = [str(programs / "mwctl"), "dev", *(f"--executor={name}" for name in installed)]
+    dev = [str(programs / "mwctl"), "dev", "--config=worker.toml"]
+    dev += [f"--executor={name}" for name in installed]
     done = subprocess.run(
         [*dev, "--", "bash", "-c", script()],
         cwd=site,
@@ -119,7 +124,7 @@ def test_the_tour_is_one() -> None:
     """The commands were found: a tour of none would prove nothing."""
     words = {word for command, _ in commands() for word in re.findall(r"mwctl (\w+)", command)}
     assert words == {"dev", "submit", "tasks", "status", "audit", "worker"}
-    assert sorted(FILES) == ["pyproject.toml", "shout.py", "tour.py"]
+    assert sorted(FILES) == ["checksums.py", "pyproject.toml", "shout.py", "worker.toml"]
 
 
 def test_the_package_holds_its_module() -> None:
@@ -135,6 +140,59 @@ def test_normalizing_keeps_what_counts() -> None:
     assert plain("09f57e1e77fe9447-1  done") == plain("aaf57e1e77fe9447-1 done")
     assert plain("09f57e1e77fe9447-1  done") != plain("09f57e1e77fe9447-1  failed")
     assert plain("lost 0") != plain("lost 1")
+
+
+def test_the_digests_shown_are_those_of_the_files(site: Path) -> None:
+    """A reader who saves the README's files gets the very digests it shows."""
+    (shown,) = (output for command, output in commands() if command == "python checksums.py")
+    assert shown.splitlines() == [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()} {file.name}"
+        for file in sorted(site.glob("*.toml"))
+    ]
+
+
+def test_the_figures_are_those_of_the_campaigns() -> None:
+    """The tasks and faults in the README are the sums over all campaigns of docs/reliability.md."""
+    reliability = pages.text(pages.DOCS / "reliability.md")
+    head = next(line for line in reliability.splitlines() if line.startswith("| | seed"))
+    figures = {
+        row[0].strip("*"): [int(cell.replace(",", "")) for cell in row[1:]]
+        for row in pages.rows(reliability, head)
+        if all(cell.replace(",", "").isdigit() for cell in row[1:])
+    }
+    assert len(figures["lost"]) == head.count("seed")
+    tasks, faults = sum(figures["tasks accepted"]), sum(figures["faults injected"])
+    lost, twice = sum(figures["lost"]), sum(figures["recorded twice"])
+    assert (
+        f"**{tasks:,} tasks under {faults:,} injected faults: "
+        f"{lost} tasks were lost, and {twice} were recorded twice**"
+    ) in " ".join(README.split())
+
+
+def test_the_demo_is_shown_as_it_speaks() -> None:
+    """Each line of the demo's output has the form of something that the demo tells."""
+    (shown,) = (block for block in pages.blocks(README, "text") if "kill -9" in block)
+    lines = [line.partition(" s  ")[2] for line in shown.splitlines()]
+    told = [
+        re.compile("".join(_pattern(part) for part in _parts(call.args[0])))
+        for call in ast.walk(ast.parse(pages.text(DEMO)))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "tell"
+    ]
+    assert [line for line in lines if not any(form.fullmatch(line) for form in told)] == []
+    assert len(lines) > 10
+
+
+def _parts(text: ast.expr) -> list[ast.expr]:
+    return text.values if isinstance(text, ast.JoinedStr) else [text]
+
+
+def _pattern(part: ast.expr) -> str:
+    """What a part of an f-string looks like once it is filled in."""
+    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+        return re.escape(part.value)
+    return ".+"
 
 
 @pytest.mark.parametrize("page", pages.pages(), ids=lambda page: page.name)

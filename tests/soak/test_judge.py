@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -110,8 +111,13 @@ def test_measures_of_few_points() -> None:
 
 
 def test_charts_escape_names_and_have_round_axes() -> None:
-    """A chart is XML whatever its series are called, and its axis ends at 1, 2 or 5 times 10^n."""
+    """A chart is XML whatever its series are called, and its ticks are round numbers."""
     drawn = chart("a < b", "MiB", {"<script>": [(0, 1), (60, 3)]})
     assert "<script>" not in drawn
     assert "&lt;script&gt;" in drawn
+    memory = chart("memory", "MiB", {"worker": [(0, 1), (41.6 * 60, 47)]})
+    shown = re.findall(r">([\d.]+(?: min)?)</text>", memory)
+    assert shown == ["0", "10", "20", "30", "40", "50"] + [
+        f"{minute} min" for minute in (0, 10, 20, 30, 40)
+    ]
     assert [nice(value) for value in (0, 0.3, 1, 1.1, 49, 51)] == [1, 0.5, 1, 2, 50, 100]
