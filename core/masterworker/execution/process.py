@@ -137,7 +137,9 @@ class ChildProcess:
         """
         self.asked += 1
         self._output.begin(subject)
-        late = ChildEnded(Reason.TIMED_OUT, f"no result within its time limit of {limit:g} s")
+        late = ChildEnded(
+            Reason.TIMED_OUT, f"no result within its time limit of {limit or 0.0:g} s"
+        )
         return self._exchange(request, limit, late)
 
     def kill(self) -> None:
