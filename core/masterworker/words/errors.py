@@ -5,16 +5,34 @@ An error carries its evidence in its message: which task, znode or plugin, and w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from .model import Attempt
 
+ErrorT = TypeVar("ErrorT", bound="MasterworkerError")
+
 
 class MasterworkerError(Exception):
-    """The base of all errors below. `exit_code` is what `mwctl` exits with when it ends on one."""
+    """The base of all errors below. `exit_code` is what `mwctl` exits with when it ends on one.
+
+    All of them survive pickle and copy, and so a pool of processes, with message and attributes.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its parts: an exception's own way calls its class with the message alone."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[ErrorT], arguments: tuple[object, ...], attributes: dict[str, Any]
+) -> ErrorT:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class TaskFailed(MasterworkerError):
@@ -74,7 +92,22 @@ class NotTrusted(Unavailable):
 
 
 class ClientClosed(Unavailable):
-    """The client was closed before the task's status arrived. The task itself still runs."""
+    """The client was closed before the task's status arrived.
+
+    `accepted` says what became of the task: True if it was accepted, and goes on; False if it was
+    not, and will never run; None if that is not known. `mwctl tasks show ID` looks at it.
+    """
+
+    def __init__(self, message: str, accepted: bool | None = None) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+
+
+class ClientForked(ClientClosed):
+    """The client was made before this process was forked from its own, and cannot be used here.
+
+    Make a client in each process, after the fork.
+    """
 
 
 class NotAuthorized(MasterworkerError):
