@@ -10,8 +10,8 @@ import pytest
 
 from masterworker import Credentials
 from masterworker.cli import cli
-from masterworker.cli.login import KEY_PASSWORD, USER_PASSWORD
 from masterworker.dev.server import TLS_CONFIGURATION
+from masterworker.roles.environment import KEY_PASSWORD, USER_PASSWORD
 from masterworker.words.access import TABLE, letters, permissions
 from tests.docs import pages
 

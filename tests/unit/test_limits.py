@@ -82,7 +82,7 @@ def test_one_byte_more_is_refused() -> None:
 def test_a_header_too_long_for_its_length_field_is_refused() -> None:
     """What does not fit into the header raises PayloadTooLarge, never a struct.error."""
     with pytest.raises(PayloadTooLarge, match="header"):
-        records.encode_task(TASK._replace(options={"a": "x" * limits.MAX_HEADER}), b"")
+        records.encode_task(TASK._replace(owner="x" * limits.MAX_HEADER), b"")
 
 
 def test_options_are_bounded() -> None:
@@ -92,9 +92,7 @@ def test_options_are_bounded() -> None:
     for options in (
         {str(n): "" for n in range(limits.MAX_OPTIONS + 1)},
         {"a": "x" * limits.MAX_OPTION_BYTES},
-        {"a": 1},
-        {1: "a"},
         {"a": "\udcff"},  # what a shell's undecodable argument becomes
     ):
         with pytest.raises(Refused):
-            limits.check_options(options)  # type: ignore[arg-type]
+            limits.check_options(options)

@@ -8,7 +8,8 @@ import click
 import pytest
 
 from masterworker import BadConfiguration, Credentials, Login, Tls
-from masterworker.cli.login import login_options, read_secret
+from masterworker.cli.login import login_options
+from masterworker.roles.environment import read_secret
 
 
 def login(*arguments: object, **variables: str) -> Login:

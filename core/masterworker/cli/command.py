@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import click
 
+from ..roles.environment import DEFAULT_HOSTS
 from . import logs
 from .login import login_options
 from .sections import (
@@ -218,7 +219,7 @@ class Group(click.Group):
 hosts_option = click.option(
     "--hosts",
     cls=ConnectionOption,
-    default="127.0.0.1:2181",
+    default=DEFAULT_HOSTS,
     show_default=True,
     metavar="HOSTS",
     help="The ZooKeeper servers and the path of the cluster: HOST:PORT[,...][/CHROOT].",

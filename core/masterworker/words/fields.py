@@ -22,9 +22,6 @@ _MEMBERS: Final = {
     for options in (State, Reason, WorkerState)
 }
 
-_LATEST: Final = 1e12
-"""Seconds since the epoch beyond which nothing of ours happens."""
-
 
 class Fields:
     """A decoded header, and one reader for each type that a field can have.
@@ -80,8 +77,6 @@ class Fields:
 
     def seconds(self, key: str) -> float | None:
         value = self._header.get(key)
-        if type(value) is float and 0 <= value < _LATEST:
-            return value
         return _seconds(value, lambda: self._fail(key, "seconds, or nothing"))
 
     def count(self, key: str, least: int, most: int = limits.MAX_COUNT) -> int:
@@ -89,6 +84,16 @@ class Fields:
         if type(value) is not int or not least <= value <= most:
             raise self._fail(key, f"a whole number from {least} to {most}")
         return value
+
+    def attempts(self, key: str) -> int | None:
+        value = self._header.get(key)
+        if value is None:
+            return None
+        try:
+            limits.check_attempts(value)
+        except (TypeError, Refused) as error:
+            raise BadRecord(f"field {key!r}: {error}") from None
+        return cast("int", value)
 
     def flag(self, key: str) -> bool:
         value = self._header.get(key, False)
@@ -113,13 +118,11 @@ class Fields:
         value = self._header.get(key)
         if value is None:
             return {}
-        if not isinstance(value, dict):
-            raise self._fail(key, "a map of text to text")
         try:
             limits.check_options(value)
-        except Refused as error:
+        except (TypeError, Refused) as error:
             raise BadRecord(f"field {key!r}: {error}") from None
-        return value
+        return cast("Mapping[str, str]", value)
 
     def offered(self, key: str) -> Mapping[str, bool]:
         value = self._header.get(key)
@@ -160,9 +163,9 @@ def _fits(value: object, most: int) -> bool:
 def _seconds(value: object, fail: Callable[[], BadRecord]) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
+    if not limits.is_time(value):
         raise fail()
-    return float(value)
+    return float(cast("float", value))
 
 
 def _choice(options: type[_EnumT], value: object, fail: Callable[[], BadRecord]) -> _EnumT:

@@ -5,6 +5,7 @@ Behind them are the checks of those that users meet: an error says what to do in
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -67,6 +68,9 @@ MAX_OPTION_BYTES: Final = 8_000
 MAX_TEXT: Final = 1_000
 """Characters of a text that only people read: a host's name, a version."""
 
+LATEST: Final = 1e12
+"""Seconds since the epoch beyond which nothing of ours happens."""
+
 MAX_NAME: Final = 200
 """Characters of a znode's name."""
 
@@ -98,24 +102,71 @@ def most_bytes(sealed: str) -> int:
     return MAX_PAYLOAD + MAX_SEAL if sealed else MAX_PAYLOAD
 
 
+def shown(value: object) -> str:
+    """A value as an error shows it: bounded, however large or deep it is."""
+    try:
+        return f"{reprlib.repr(value):.100}"
+    except Exception:  # noqa: BLE001 - an int of 5,000 digits, or any object with ideas of its own
+        return f"a {type(value).__name__}"
+
+
 def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
     """Raise PayloadTooLarge if `payload` cannot stand in one znode; `what` begins the message."""
-    if len(payload) > most_bytes(sealed):
+    check_size(len(payload), what, sealed)
+
+
+def check_size(size: int, what: str, sealed: str = "") -> None:
+    """The same, for a payload of `size` bytes."""
+    if size > most_bytes(sealed):
         raise PayloadTooLarge(
-            f"{what} has {len(payload):,} bytes, and the limit is {MAX_PAYLOAD:,} bytes "
+            f"{what} has {size:,} bytes, and the limit is {MAX_PAYLOAD:,} bytes "
             "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
         )
 
 
+def check_attempts(attempts: int) -> None:
+    """Raise TypeError or Refused if a task cannot be allowed so many attempts."""
+    if type(attempts) is not int:  # True is an int, and no number of attempts
+        raise TypeError(f"attempts={shown(attempts)}: expected a whole number, or None")
+    if not 1 <= attempts <= MAX_ATTEMPTS:
+        raise Refused(f"attempts={shown(attempts)}: a task can have 1 to {MAX_ATTEMPTS}")
+
+
+def is_time(seconds: object) -> bool:
+    """Whether these are seconds since the epoch as a record can hold them; nan is not."""
+    return type(seconds) in (int, float) and 0 <= seconds < LATEST  # type: ignore[operator]
+
+
+def recorded_time(seconds: float) -> float:
+    """The nearest time that a record can hold: a clock may be set to before 1970.
+
+    Times in records serve people only, so an odd clock is no reason to refuse a task.
+    """
+    if is_time(seconds):
+        return seconds
+    return LATEST - 1.0 if seconds > 0 else 0.0
+
+
+def recorded_text(text: str) -> str:
+    """A text that only people read, as a record can hold it."""
+    return text.encode(errors="replace").decode()[:MAX_TEXT]
+
+
 def check_options(options: Mapping[str, str]) -> None:
-    """Raise Refused if a task cannot carry these options."""
+    """Raise TypeError or Refused if a task cannot carry these options."""
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options={shown(options)}: expected a mapping of text to text")
     texts = [*options, *options.values()]
-    if not all(isinstance(text, str) for text in texts):
-        raise Refused("a task's options map text to text; put anything else into the payload")
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{shown(text)} in a task's options, which map text to text: put anything else "
+                "into the payload"
+            )
     try:
         size = sum(len(text.encode()) for text in texts)
     except UnicodeEncodeError as error:
-        raise Refused(f"an option is not Unicode text: {error}") from None
+        raise Refused(f"option {shown(error.object)} is not Unicode text: {error.reason}") from None
     if len(options) > MAX_OPTIONS or size > MAX_OPTION_BYTES:
         raise Refused(
             f"{len(options)} options with {size:,} bytes; the limits are "

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .errors import BadName
-from .limits import MAX_EXECUTOR_NAME, MAX_KEY_ID, MAX_NAME
+from .limits import MAX_EXECUTOR_NAME, MAX_KEY_ID, MAX_NAME, shown
 
 ACCESS: Final = "/access"
 ACCESS_CLIENTS: Final = "/access/clients"
@@ -83,7 +83,9 @@ def is_executor(name: str) -> bool:
 
 
 def check_executor(name: str) -> str:
-    """Return `name`, or raise BadName if it cannot name an executor."""
+    """Return `name`, or raise TypeError or BadName if it cannot name an executor."""
+    if not isinstance(name, str):
+        raise TypeError(f"executor={shown(name)}: expected an executor's name")
     if not is_executor(name):
         raise BadName(
             f"{name!r:.300} cannot be an executor's name: use 1 to {MAX_EXECUTOR_NAME} lower-case "
@@ -119,6 +121,8 @@ def task_id(client: str, number: int) -> str:
 
 def split_task(task: str) -> tuple[str, int]:
     """The client and the number in a task id of ours; raises BadName for any other name."""
+    if not isinstance(task, str):
+        raise TypeError(f"{shown(task)} is not a task id: expected text, <client>-<n>")
     match = _TASK_ID.match(task)
     if match is None:
         raise BadName(f"{task!r:.300} is not a task id: expected <client>-<n>, as submit prints it")

@@ -38,6 +38,7 @@ from .model import (
     Worker,
     WorkerState,
 )
+from .paths import check_executor
 
 MARK: Final = b"\xc1MW"
 FORMAT: Final = 2
@@ -90,12 +91,18 @@ def encode_task(task: Task, payload: bytes) -> bytes:
 def task_head(task: Task) -> bytes:
     """What stands before a task's payload: the same for tasks that differ in their ids only.
 
-    Raises PayloadTooLarge.
+    What nobody could read again is refused by the rules of those who read: TypeError, Refused,
+    PayloadTooLarge, BadName.
     """
-    header: dict[str, Any] = {"executor": task.executor, "submitted": task.submitted}
+    header: dict[str, Any] = {
+        "executor": check_executor(task.executor),
+        "submitted": limits.recorded_time(task.submitted),
+    }
     if task.attempts is not None:
+        limits.check_attempts(task.attempts)
         header["attempts"] = task.attempts
     if task.options:
+        limits.check_options(task.options)
         header["options"] = dict(task.options)
     if task.history:
         header["history"] = [_attempt_row(attempt) for attempt in task.history]
@@ -115,9 +122,9 @@ def encode_status(status: Status, result: bytes = b"") -> bytes:
         "state": status.state.value,
         "executor": status.executor,
         "worker": status.worker,
-        "submitted": status.submitted,
-        "started": status.started,
-        "ended": status.ended,
+        "submitted": limits.recorded_time(status.submitted),
+        "started": _time(status.started),
+        "ended": _time(status.ended),
     }
     if status.reason is not None:
         header["reason"] = status.reason.value
@@ -134,11 +141,11 @@ def encode_worker(worker: Worker) -> bytes:
         "executors": dict(worker.executors),
         "slots": worker.slots,
         "process_slots": worker.process_slots,
-        "host": worker.host,
+        "host": limits.recorded_text(worker.host),
         "pid": worker.pid,
-        "version": worker.version,
+        "version": limits.recorded_text(worker.version),
         "state": worker.state.value,
-        "started": worker.started,
+        "started": limits.recorded_time(worker.started),
     }
     if worker.keys:
         header["keys"] = list(worker.keys)
@@ -151,10 +158,10 @@ def encode_master(master: Master) -> bytes:
     """A master's announcement."""
     header = {
         "id": master.id,
-        "host": master.host,
+        "host": limits.recorded_text(master.host),
         "pid": master.pid,
-        "version": master.version,
-        "started": master.started,
+        "version": limits.recorded_text(master.version),
+        "started": limits.recorded_time(master.started),
     }
     return _encode(_MASTER, header)
 
@@ -194,7 +201,12 @@ def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
 
 def _attempt_row(attempt: Attempt) -> list[Any]:
     detail = evidence.bounded(attempt.detail)
-    return [attempt.worker, attempt.reason.value, detail, attempt.started, attempt.ended]
+    started, ended = _time(attempt.started), _time(attempt.ended)
+    return [attempt.worker, attempt.reason.value, detail, started, ended]
+
+
+def _time(seconds: float | None) -> float | None:
+    return None if seconds is None else limits.recorded_time(seconds)
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -214,7 +226,7 @@ def _task(packed: bytes) -> Task:
         id="",
         executor=fields.executor("executor"),
         submitted=fields.seconds("submitted") or 0.0,
-        attempts=fields.count("attempts", 1, limits.MAX_ATTEMPTS) if "attempts" in fields else None,
+        attempts=fields.attempts("attempts"),
         options=fields.options("options"),
         history=fields.history("history"),
         raw=fields.flag("raw"),
