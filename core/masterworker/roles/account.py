@@ -23,10 +23,8 @@ from typing import NamedTuple
 from ..words import limits, paths, records
 from ..words.errors import (
     BadRecord,
-    ConnectionLost,
     MasterworkerError,
     NotAuthorized,
-    SessionLost,
     Unavailable,
 )
 from ..words.model import Ledger
@@ -57,15 +55,21 @@ class _Batch:
 
 
 class Account:
-    """One client id with its books, used by one thread.
+    """One client id with its ledger, used by one thread.
 
     Put into `submissions` what is to be accepted and into `taken` the numbers of the statuses that
-    were handed over; `pump` does the rest, and tells `on_settled` of submissions that were accepted
-    or refused for good.
+    were handed over; `pump` does the rest. It tells `on_sending` of submissions before they are
+    sent for the first time or again, which can stop it by raising a MasterworkerError; and
+    `on_settled` of submissions that were accepted, or refused for good.
     """
 
-    def __init__(self, on_settled: Callable[[list[Submission]], None]) -> None:
+    def __init__(
+        self,
+        on_settled: Callable[[list[Submission]], None],
+        on_sending: Callable[[list[Submission]], None] = lambda _: None,
+    ) -> None:
         self._on_settled = on_settled
+        self._on_sending = on_sending
         self.client = secrets.token_hex(paths.CLIENT_ID_BYTES)
         self.folder = paths.statuses(self.client)
         self.submissions: deque[Submission] = deque()
@@ -86,12 +90,6 @@ class Account:
     def expired(self) -> int:
         """How many statuses the master has removed unread, when the ledger was last read."""
         return self._books.expired if self._books else 0
-
-    def is_accepted(self, number: int) -> bool:
-        """Whether a task of this account is known to have been accepted."""
-        unsure = [batch.submissions for batch in self._under_way]
-        first = next((posted[0].number for posted in (*unsure, self.submissions) if posted), None)
-        return first is None or number < first
 
     def doubt(self) -> None:
         """The connection broke: what became of the batches under way is to be found by reading."""
@@ -208,8 +206,9 @@ class Account:
         operations += [submission.create for submission in submissions]
         operations += [Delete(f"{self.folder}/{number}") for number in taken]
         try:
+            self._on_sending(submissions)
             reply = session.commit(operations)
-        except (ConnectionLost, SessionLost):
+        except MasterworkerError:
             self._put_back(submissions, taken)
             raise
         self._under_way.append(_Batch(after, submissions, taken, reply))

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from ..words import limits, paths, records
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
-from ..words.errors import Refused, Unavailable
+from ..words.errors import Unavailable
 from ..words.login import Login
 from ..words.model import Task
 from ..zookeeper.operations import Create
 from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
+from . import environment
 from .account import Submission
 from .courier import Courier
-from .future import TaskFuture
+from .future import AttachedFuture, TaskFuture
 from .keyfile import load_keys
 
 UNSENT_BYTES: Final = 32 * 1024 * 1024
@@ -34,27 +36,40 @@ UNSENT_BYTES: Final = 32 * 1024 * 1024
 POSTED_TOGETHER: Final = 1_000
 """Tasks that `submit_many` prepares before it hands them over."""
 
+POSTED_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of payloads that it prepares before it hands them over."""
+
 MAP_WINDOW: Final = 2_000
 """Tasks that `map` keeps submitted ahead of the result it yields next."""
 
-_BYTES: Final = (bytes, bytearray, memoryview)
+HURRY: Final = 0.8
+"""Seconds that a program which is being interrupted waits for what is unsent."""
+
+Payload = bytes | bytearray | memoryview
 
 
 class Client:
     """A client of the cluster at `hosts` (`host:port[,host:port...][/chroot]`). Thread-safe.
 
-    `login` is what is shown to ZooKeeper: credentials, certificates. `session_timeout` and
-    `connect_timeout` are seconds. A task's status is deleted as soon as its future has the result;
-    with `acknowledge`, only when `acknowledge` is called with the future, so that a result cannot
-    be lost between its arrival and its use. With `key_file`, payloads, options and results are
-    encrypted, and only workers that have the key get the tasks. Raises Unavailable if no ZooKeeper
-    answers within `connect_timeout`; NotAuthorized if it does not let us in; BadConfiguration if
-    there is something wrong with the key file. Close it, or use it in a `with` statement.
+    `login` is what is shown to ZooKeeper: credentials, certificates. With `key_file`, payloads,
+    options and results are encrypted, and only workers that have the key get the tasks. Those of
+    the three that are not given are read from the environment, as `mwctl` does: MWCTL_HOSTS,
+    MWCTL_CREDENTIALS, MWCTL_TLS_CA, MWCTL_KEY_FILE and so on. `Login()` and `key_file=""` mean
+    none, whatever the environment says.
+
+    `session_timeout` and `connect_timeout` are seconds. A task's status is deleted as soon as its
+    future has the result; with `acknowledge`, only when `acknowledge` is called with the future, so
+    that a result cannot be lost between its arrival and its use.
+
+    Raises Unavailable if no ZooKeeper answers within `connect_timeout`; NotAuthorized if it does
+    not let us in; BadConfiguration if the hosts, the login or the key file are wrong. Close it, or
+    use it in a `with` statement. It cannot be used in a process that is forked later: there, all
+    methods but `close` raise ClientForked. Make a client in each process.
     """
 
     def __init__(
         self,
-        hosts: str = "127.0.0.1:2181",
+        hosts: str | None = None,
         *,
         login: Login | None = None,
         session_timeout: float = DEFAULT_TIMEOUT,
@@ -62,16 +77,23 @@ class Client:
         acknowledge: bool = False,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._keys = None if key_file is None else load_keys(key_file)
-        self._courier = Courier(hosts, login or Login(), session_timeout, keep=acknowledge)
+        hosts = environment.hosts() if hosts is None else hosts
+        if not isinstance(hosts, str):
+            raise TypeError(f"hosts={limits.shown(hosts)}: expected text, host:port[,...][/chroot]")
+        session_timeout = _seconds(session_timeout, "session_timeout")
+        connect_timeout = _seconds(connect_timeout, "connect_timeout")
+        login = environment.login() if login is None else login
+        key_file = environment.key_file() if key_file is None else key_file
+        self._keys = load_keys(key_file) if key_file else None
+        self._courier = Courier(hosts, login, session_timeout, keep=acknowledge)
         self._lock = threading.Lock()
         self._submitted = 0
         self._courier.start(connect_timeout)
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
     def submit(
         self,
-        payload: bytes,
+        payload: Payload,
         *,
         executor: str = DEFAULT_EXECUTOR,
         attempts: int | None = None,
@@ -81,14 +103,16 @@ class Client:
 
         `attempts` is how many attempts may fail before the task does (default: what the executor
         says); `options` are texts for the executor. It returns at once, before the task is
-        accepted (see `flush`), unless a great deal is unsent: then it waits. Raises
-        PayloadTooLarge, Refused, BadName.
+        accepted (see `flush`), unless a great deal is unsent: then it waits.
+
+        Raises TypeError for an argument of the wrong type; BadName, Refused or PayloadTooLarge for
+        one that no task can have; ClientClosed, ClientForked.
         """
         return self.submit_many([payload], executor=executor, attempts=attempts, options=options)[0]
 
     def submit_many(
         self,
-        payloads: Iterable[bytes],
+        payloads: Iterable[Payload],
         *,
         executor: str = DEFAULT_EXECUTOR,
         attempts: int | None = None,
@@ -96,68 +120,124 @@ class Client:
     ) -> list[TaskFuture]:
         """Submit a task for each payload; see `submit`.
 
-        If one of them is refused, none is submitted.
+        If one of them is refused, none is submitted: all of `payloads` are looked at first.
         """
+        self._courier.check()
         checked = _checked(payloads)
-        paths.check_executor(executor)
-        limits.check_options(options or {})
-        if attempts is not None and not 1 <= attempts <= limits.MAX_ATTEMPTS:
-            raise Refused(f"attempts={attempts}: a task can have 1 to {limits.MAX_ATTEMPTS}")
-        head = self._head(executor, attempts, options or {})
+        options = {} if options is None else options
+        head = self._head(executor, attempts, options)
         futures: list[TaskFuture] = []
-        prepared: list[Submission] = []
-        for payload in checked:
-            prepared.append(self._prepare(payload, executor, options or {}, head))
-            futures.append(prepared[-1].future)
-            if len(prepared) >= POSTED_TOGETHER:
-                self._post(prepared)
-                prepared = []
-        self._post(prepared)
+        while checked:
+            self._courier.wait_until_unsent(UNSENT_BYTES, None)
+            group = _next_group(checked)
+            with self._lock:  # one step, so that tasks are sent in the order of their numbers
+                submissions = [self._prepare(payload, executor, options, head) for payload in group]
+                self._courier.post(submissions)
+            futures += [submission.future for submission in submissions]
         return futures
 
     def map(
         self,
         executor: str,
-        payloads: Iterable[bytes],
+        payloads: Iterable[Payload],
         *,
         timeout: float | None = None,
         window: int = MAP_WINDOW,
+        attempts: int | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Iterator[bytes]:
         """Yield the result of each payload, in order, with at most `window` submitted ahead.
 
-        Tasks are submitted as the results are asked for, the first `window` with the first. Raises
-        what the first task without a result raises; TimeoutError if a result is not there `timeout`
-        seconds after the call.
+        `attempts` and `options` are those of `submit`. Tasks are submitted as the results are asked
+        for, the first `window` with the first. Raises what the first task without a result raises;
+        TimeoutError if a result is not there `timeout` seconds after the call.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        return self._map(executor, payloads, deadline, window)
+        self._courier.check()
+        deadline = None if timeout is None else time.monotonic() + _seconds(timeout, "timeout")
+        if type(window) is not int or window < 1:
+            raise ValueError(f"window={limits.shown(window)}: expected a whole number from 1")
+        self._head(executor, attempts, {} if options is None else options)
+        return self._map(executor, payloads, deadline, window, attempts, options)
 
     def _map(
-        self, executor: str, payloads: Iterable[bytes], deadline: float | None, window: int
+        self,
+        executor: str,
+        payloads: Iterable[Payload],
+        deadline: float | None,
+        window: int,
+        attempts: int | None,
+        options: Mapping[str, str] | None,
     ) -> Iterator[bytes]:
         ahead: deque[TaskFuture] = deque()
         for payload in payloads:
-            ahead.append(self.submit(payload, executor=executor))
+            ahead.append(
+                self.submit(payload, executor=executor, attempts=attempts, options=options)
+            )
             if len(ahead) >= window:
                 yield ahead.popleft().result(_left(deadline))
         while ahead:
             yield ahead.popleft().result(_left(deadline))
 
+    def attach(self, task_ids: Iterable[str]) -> list[TaskFuture]:
+        """Futures of tasks that other clients submitted, in the order of their ids.
+
+        They are watched and read; their statuses are left alone, and are deleted by the client that
+        submitted the task, or when their time to live ends. A future ends with NotFound if there is
+        no such task, or none any more; with NotAuthorized if access lists forbid reading it. With a
+        key file, the tasks must have been sealed with one of its keys, else it ends with
+        SealBroken. Those that still wait when this client is closed end with ClientClosed.
+
+        Raises BadName for what is no task id; ValueError for a task that this very client has
+        submitted, whose future there is already.
+        """
+        self._courier.check()
+        if isinstance(task_ids, str):
+            raise TypeError("attach takes several task ids, not one: put it into a list")
+        futures = []
+        for task in task_ids:
+            if paths.split_task(task)[0] == self._courier.account.client:
+                raise ValueError(f"task {task} was submitted by this client: use its own future")
+            futures.append(AttachedFuture(task, self._keys))
+        self._courier.attach(futures)
+        return list(futures)
+
     def acknowledge(self, *futures: TaskFuture) -> None:
         """Let go of the statuses of these futures, which are done; for `Client(acknowledge=True)`.
 
-        Raises ValueError for one that is not done.
+        Raises ValueError for one that is not done, and for one of another client.
         """
+        self._courier.check()
+        numbers = []
         for future in futures:
+            client, number = paths.split_task(future.task_id)
+            if client != self._courier.account.client:
+                raise ValueError(
+                    f"task {future.task_id} was submitted by another client, which alone can "
+                    "acknowledge it"
+                )
             if not future.done():
                 raise ValueError(f"task {future.task_id} has no result yet to be acknowledged")
-        self._courier.acknowledge([paths.split_task(future.task_id)[1] for future in futures])
+            numbers.append(number)
+        self._courier.acknowledge(numbers)
+
+    @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """The tasks that were sent, and of which ZooKeeper has not said that they are accepted.
+
+        After the client was closed nobody here will know: `mwctl tasks show ID` tells. Raises
+        ClientForked.
+        """
+        self._courier.check()
+        client = self._courier.account.client
+        return tuple(paths.task_id(client, number) for number in self._courier.unconfirmed())
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything submitted so far is accepted, `timeout` seconds at the most.
 
         Once accepted, a task outlives this client. Raises Unavailable if time runs out.
         """
+        self._courier.check()
+        timeout = None if timeout is None else _seconds(timeout, "timeout")
         if not self._courier.wait_until_unsent(0, timeout):
             raise Unavailable(
                 f"not everything was accepted within {timeout:g} s; what is accepted in the end "
@@ -167,12 +247,22 @@ class Client:
     def close(self, timeout: float = 30.0) -> None:
         """Send what is unsent, within `timeout` seconds, and end the session.
 
-        Futures still waiting end with ClientClosed; their tasks go on.
+        It returns about a second later at the most, even if ZooKeeper does not answer. Futures
+        still waiting end with ClientClosed, which says whether the task was accepted; tasks that
+        were go on. In a process forked from the client's own it does nothing.
         """
-        atexit.unregister(self.close)
+        timeout = _seconds(timeout, "timeout")
+        if self._courier.forked:
+            return
+        atexit.unregister(self._close_at_exit)
         self._courier.close(timeout)
 
+    def _close_at_exit(self) -> None:
+        interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+        self.close(HURRY if interrupted else 30.0)
+
     def __enter__(self) -> Client:
+        self._courier.check()
         return self
 
     def __exit__(
@@ -181,10 +271,21 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        """Close the client; within 2 seconds after Ctrl-C."""
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self.close(HURRY)
+        else:
+            self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Client cannot be sent to another process: make one in each process")
 
     def _head(self, executor: str, attempts: int | None, options: Mapping[str, str]) -> bytes:
-        """What stands before each payload of one call, the same for all. Raises PayloadTooLarge."""
+        """What stands before each payload of one call, the same for all.
+
+        Raises TypeError, BadName, Refused and PayloadTooLarge for what no task can have.
+        """
+        limits.check_options(options)
         owner = self._courier.owner
         task = Task("", executor, time.time(), attempts, options, owner=owner)
         if self._keys is not None:  # then the options are sealed, together with each payload
@@ -194,10 +295,9 @@ class Client:
     def _prepare(
         self, payload: bytes, executor: str, options: Mapping[str, str], head: bytes
     ) -> Submission:
-        """A submission of a payload that was checked: it has a number, which must be used."""
-        with self._lock:
-            self._submitted += 1
-            number = self._submitted
+        """A submission of a payload that was checked, with the next number."""
+        self._submitted += 1
+        number = self._submitted
         task_id = paths.task_id(self._courier.account.client, number)
         seal = None
         if self._keys is not None:
@@ -206,22 +306,43 @@ class Client:
         create = Create(paths.task(task_id), head + payload, owners=(self._courier.owner,))
         return Submission(number, create, TaskFuture(task_id, seal))
 
-    def _post(self, submissions: list[Submission]) -> None:
-        self._courier.wait_until_unsent(UNSENT_BYTES, None)
-        self._courier.post(submissions)
 
-
-def _checked(payloads: Iterable[bytes]) -> list[bytes]:
-    """The payloads as bytes. Raises TypeError and PayloadTooLarge before any is submitted."""
+def _checked(payloads: Iterable[Payload]) -> deque[Payload]:
+    """The payloads, none of them copied. Raises TypeError and PayloadTooLarge."""
     if isinstance(payloads, bytes | bytearray | memoryview | str):
         raise TypeError("submit_many takes several payloads, not one: put it into a list")
-    checked = []
+    checked: deque[Payload] = deque()
     for payload in payloads:
-        if not isinstance(payload, _BYTES):
+        if not isinstance(payload, Payload):
             raise TypeError(f"a payload is bytes, not {type(payload).__name__}: encode it")
-        checked.append(bytes(payload))
-        limits.check_payload(checked[-1], f"payload {len(checked)}")
+        checked.append(payload)
+        limits.check_size(_size(payload), f"payload {len(checked)}")
     return checked
+
+
+def _next_group(payloads: deque[Payload]) -> list[bytes]:
+    """The next payloads as bytes, taken off the queue: a bounded number, with bounded memory."""
+    group: list[bytes] = []
+    total = 0
+    while payloads and len(group) < POSTED_TOGETHER and total < POSTED_BYTES:
+        payload = bytes(payloads.popleft())
+        limits.check_payload(payload, "a payload that was changed meanwhile")
+        total += len(payload)
+        group.append(payload)
+    return group
+
+
+def _size(payload: Payload) -> int:
+    return payload.nbytes if isinstance(payload, memoryview) else len(payload)
+
+
+def _seconds(value: float, name: str) -> float:
+    """A time in seconds, no longer than threads can wait. Raises TypeError and ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={limits.shown(value)}: expected a number of seconds")
+    if value != value:
+        raise ValueError(f"{name} is not a number of seconds")
+    return float(max(0.0, min(value, threading.TIMEOUT_MAX)))
 
 
 def _left(deadline: float | None) -> float | None:

@@ -2,12 +2,14 @@
 
 It sends submissions in batches, learns of results by one watch on the client's own folder, reads
 them in bulk, hands them over, and only then deletes them. When its session is lost it starts a new
-one and goes on: nothing of a client's hangs on a session.
+one and goes on: nothing that a client has depends on a session.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -20,24 +22,31 @@ from ..words.errors import (
     ConnectionLost,
     MasterworkerError,
     NotAuthorized,
-    NotFound,
     SessionLost,
     TaskFailed,
     Unavailable,
 )
 from ..words.login import Login
 from ..words.model import Reason
-from ..zookeeper.inspection import Inspection
 from ..zookeeper.operations import Unreadable, size
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
+from ..zookeeper.whereabouts import Search
 from .account import Account, Submission
-from .future import TaskFuture
+from .attached import Attachments
+from .future import AttachedFuture, TaskFuture, forked
 
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL: Final = 30.0
 """Seconds between looks at the folder even though no watch told of a change."""
+
+LEAVING: Final = 0.5
+"""Seconds that `close` waits for the thread once there is nothing left to send: then the thread can
+only be waiting for a ZooKeeper that does not answer."""
+
+ENDING: Final = 0.2
+"""Seconds that `close` waits for users' callbacks, if the thread cannot call them."""
 
 
 class Courier:
@@ -51,9 +60,10 @@ class Courier:
     def __init__(
         self, hosts: str, login: Login, session_timeout: float, *, keep: bool = False
     ) -> None:
+        self._process = os.getpid()
         self._keep = keep
         self._acknowledged: deque[int] = deque()
-        self.account = Account(self._settled)
+        self.account = Account(self._settled, self._sending)
         self.progress = threading.Condition()
         self.unsent = 0
         self.owner = ""
@@ -62,10 +72,17 @@ class Courier:
         self._session_timeout = session_timeout
         self._wake = threading.Event()
         self._inbox: deque[Submission] = deque()
+        self._unaccepted: dict[int, bool] = {}
+        """The tasks that are not known to have been accepted or refused; whether they were sent."""
         self._waiting: dict[int, TaskFuture] = {}
+        self._attachments = Attachments()
         self._removed = (1, 0)
         """The account's openings and expired statuses when the futures were last gone through."""
+        self._sought: deque[str] = deque()
+        """Tasks that may have expired, to be looked for."""
         self._next_look = time.monotonic() + LOOK_INTERVAL
+        self._delivering = False
+        """Whether the thread is handing over a result, and may be in a user's callback."""
         self._closing = False
         self._failure: MasterworkerError | None = None
         self._thread = threading.Thread(
@@ -77,9 +94,23 @@ class Courier:
 
     def start(self, connect_timeout: float) -> None:
         """Connect and begin. Raises Unavailable and NotAuthorized."""
-        self._first_session.start(connect_timeout)
+        try:
+            self._first_session.start(connect_timeout)
+        except BaseException:  # also Ctrl-C: kazoo's threads go on trying otherwise
+            self._first_session.close(timeout=0.5)
+            raise
         self.owner = "".join(self._first_session.me)
         self._thread.start()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process than the one that made it."""
+        return self._process != os.getpid()
+
+    def check(self) -> None:
+        """Raise ClientForked in a process forked since. Locks may be held there for ever."""
+        if self.forked:
+            raise forked("this Client", self._process)
 
     def post(self, submissions: Iterable[Submission]) -> None:
         """Hand over submissions to be sent. Raises what ended the courier, if something did."""
@@ -88,13 +119,27 @@ class Courier:
             if self._failure is not None:
                 raise self._failure
             self.unsent += sum(size(submission.create) for submission in submissions)
+            self._unaccepted.update((submission.number, False) for submission in submissions)
             self._inbox.extend(submissions)
         self._wake.set()
 
+    def attach(self, futures: Iterable[AttachedFuture]) -> None:
+        """Watch tasks of other clients. Raises what ended the courier, if something did."""
+        with self.progress:
+            if self._failure is not None:
+                raise self._failure
+            self._attachments.add(futures)
+        self._wake.set()
+
     def acknowledge(self, numbers: Iterable[int]) -> None:
-        """These results are safe with whoever asked for them: their statuses may go."""
+        """The program has these results: their statuses may go."""
         self._acknowledged.extend(numbers)
         self._wake.set()
+
+    def unconfirmed(self) -> list[int]:
+        """The tasks that were sent, and of which it is not known whether they were accepted."""
+        with self.progress:
+            return sorted(number for number, sent in self._unaccepted.items() if sent)
 
     def wait_until_unsent(self, most: int, timeout: float | None) -> bool:
         """Wait until at most `most` bytes are unsent; whether that came to be within `timeout`.
@@ -112,45 +157,65 @@ class Courier:
         return met
 
     def close(self, timeout: float) -> None:
-        """Send what is unsent, stop, and end the futures still waiting with ClientClosed."""
+        """Send what is unsent within `timeout` seconds, stop, and end the futures still waiting.
+
+        The thread may be waiting for an answer of ZooKeeper's; it is left to end by itself.
+        """
         self._closing = True
         self._wake.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+        if threading.current_thread() is self._thread:
+            return
+        try:
+            with self.progress:
+                self.progress.wait_for(
+                    lambda: (
+                        self._failure is not None or not (self._to_be_written or self._delivering)
+                    ),
+                    timeout,
+                )
+            self._thread.join(LEAVING)
+        finally:
             if self._thread.is_alive():
-                self._end(ClientClosed(f"closed with {self.unsent:,} bytes not accepted yet"))
+                self._fail(ClientClosed("the client was closed"))
                 self._wake.set()
+                # Not in this thread: users' callbacks may take long, or raise.
+                ender = threading.Thread(target=self._end, name="end-futures", daemon=True)
+                ender.start()
+                ender.join(ENDING)
 
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         session: Session | None = self._first_session
-        failure: MasterworkerError = ClientClosed(
-            "the client was closed before the task's status arrived; the task itself goes on: "
-            "see `mwctl tasks show` and `mwctl tasks result`"
-        )
+        failure: MasterworkerError = ClientClosed("the client was closed")
         try:
             while not self._done():
                 session = session or self._connect()
                 if session is not None:
                     self._serve(session)
-                    session.close()
-                    session = None
+                    if not self._done():
+                        session.close()
+                        session = None
         except MasterworkerError as error:
-            log.error("the client ends: %s", error)
+            if error is not self._failure:
+                log.error("the client ends: %s", error)
             failure = error
-        except Exception as error:
-            log.exception("the client's thread ends by a defect")
-            failure = MasterworkerError(f"the client's thread ended by a defect: {error!r}")
+        except BaseException as error:
+            failure = MasterworkerError(f"the client's thread ended by a defect: {error!r:.500}")
+            with contextlib.suppress(Exception):
+                log.exception("the client's thread ends by a defect")
         finally:
+            self._fail(failure)
+            self._end()
             if session is not None:
                 session.close()
-            self._end(failure)
+
+    @property
+    def _to_be_written(self) -> bool:
+        return bool(self._inbox or self._acknowledged or self.account.busy)
 
     def _done(self) -> bool:
-        return self._failure is not None or (
-            self._closing and not self._inbox and not self._acknowledged and not self.account.busy
-        )
+        return self._failure is not None or (self._closing and not self._to_be_written)
 
     def _connect(self) -> Session | None:
         session = self._new_session()
@@ -164,6 +229,7 @@ class Courier:
     def _serve(self, session: Session) -> None:
         """Work with one session until it is lost or the work is done."""
         folder = Listing(session, self.account.folder)
+        self._attachments.use(session)
         self.account.doubt()
         opened = False
         while not self._done() and not session.lost:
@@ -179,6 +245,7 @@ class Courier:
                 log.info("%s; going on when it is back", error)
                 self.account.doubt()
                 folder.stale = True
+                self._attachments.mistrust()
             except SessionLost as error:
                 log.info("%s; starting a new one", error)
                 return
@@ -189,6 +256,7 @@ class Courier:
             self._next_look = time.monotonic() + LOOK_INTERVAL
             if self._waiting:
                 folder.stale = True
+            self._attachments.mistrust()
             if not self.account.busy:
                 self.account.doubt()
         while self._inbox:
@@ -202,30 +270,41 @@ class Courier:
             self._collect(session, folder)
         removed = (self.account.openings, self.account.expired)
         if removed != self._removed:
-            self._give_up_expired(session)
+            self._sought = deque(
+                future.task_id
+                for number, future in self._waiting.items()
+                if self.is_accepted(number)
+            )
             self._removed = removed
             folder.stale = True  # it may be another one, with no watch on it
+        if self._sought:
+            self._give_up_expired(session)
+        self._attachments.step()
+
+    def is_accepted(self, number: int) -> bool:
+        """Whether a task that was submitted is known to have been accepted, or refused."""
+        return number not in self._unaccepted
 
     def _give_up_expired(self, session: Session) -> None:
-        """End the futures whose status was removed unread, while we were away for too long."""
-        inspection = Inspection(session)
-        accepted = [number for number in self._waiting if self.account.is_accepted(number)]
-        for number in accepted:
-            future = self._waiting[number]
-            try:
-                inspection.task(future.task_id)
-            except NotFound:
-                future.fail(TaskFailed(future.task_id, Reason.EXPIRED.value))
-                del self._waiting[number]
+        """End futures whose status was removed unread, while we were away for too long.
+
+        As many are looked for as one request can ask about; results that arrive are not kept
+        waiting for the rest.
+        """
+        for task in Search(session).missing(self._sought):
+            future = self._waiting.pop(paths.split_task(task)[1], None)
+            if future is not None:
+                future.fail(TaskFailed(task, Reason.EXPIRED.value))
 
     def _rest(self, session: Session, folder: Listing) -> None:
         """Wait until there is something to do."""
-        waiting = self._inbox or self._acknowledged
-        at_work = waiting or self.account.busy or (folder.stale and self._waiting)
+        at_work = self._to_be_written or self._sought or (folder.stale and self._waiting)
         if self._done() or (at_work and session.connected):
             return
         # Without a connection there is nothing to look at; its return sets the wake.
-        left = self._next_look - time.monotonic() if session.connected else LOOK_INTERVAL
+        left = LOOK_INTERVAL
+        if session.connected:
+            left = min(self._next_look, self._attachments.next_step()) - time.monotonic()
         self._wake.wait(max(0.0, left))
 
     def _collect(self, session: Session, folder: Listing) -> None:
@@ -240,8 +319,17 @@ class Courier:
             if isinstance(found, Unreadable):
                 future.fail(NotAuthorized(f"{path} cannot be read: check its ACL"))
                 continue
+            self._delivering = True
             if future.settle(found.data) and not self._keep:
                 self.account.taken.append(number)
+            self._delivering = False
+
+    def _sending(self, submissions: list[Submission]) -> None:
+        """Note what is about to be sent. Raises what ended the courier: then nothing may be."""
+        with self.progress:
+            if self._failure is not None:
+                raise self._failure
+            self._unaccepted.update((submission.number, True) for submission in submissions)
 
     def _settled(self, submissions: list[Submission]) -> None:
         for submission in submissions:
@@ -249,16 +337,55 @@ class Courier:
                 self._waiting.pop(submission.number, None)
         with self.progress:
             self.unsent -= sum(size(submission.create) for submission in submissions)
+            for submission in submissions:
+                self._unaccepted.pop(submission.number, None)
             self.progress.notify_all()
 
-    def _end(self, failure: MasterworkerError) -> None:
+    # --- its end -----------------------------------------------------------------------------
+
+    def _fail(self, failure: MasterworkerError) -> None:
+        """Take no more submissions and send none, for this reason unless there was one already."""
         with self.progress:
             self._failure = self._failure or failure
             self.progress.notify_all()
-        for future in list(self._waiting.values()):
-            future.fail(failure)
+
+    def _end(self) -> None:
+        """End all futures still waiting, each with what is known of its task."""
+        failure = self._failure or ClientClosed("the client was closed")
+        for number, future in list(self._waiting.items()):
+            future.fail(self._fate(number, future, failure))
         for submission in list(self._inbox):
-            submission.future.fail(failure)
+            submission.future.fail(self._fate(submission.number, submission.future, failure))
+        self._attachments.end(
+            ClientClosed("the client was closed before the task had a status", True)
+            if isinstance(failure, ClientClosed)
+            else failure
+        )
+
+    def _fate(
+        self, number: int, future: TaskFuture, failure: MasterworkerError
+    ) -> MasterworkerError:
+        """Why a future ends that had no status yet."""
+        if not isinstance(failure, ClientClosed):
+            return failure
+        task = future.task_id
+        sent = self._unaccepted.get(number)
+        if sent is None:
+            return ClientClosed(
+                f"the client was closed before the status of task {task} arrived; the task itself "
+                f"goes on: see `mwctl tasks show {task}` and `mwctl tasks result {task}`",
+                accepted=True,
+            )
+        if sent:
+            return ClientClosed(
+                f"the client was closed before ZooKeeper had answered: whether task {task} was "
+                f"accepted is not known; `mwctl tasks show {task}` tells"
+            )
+        return ClientClosed(
+            f"the client was closed before task {task} was sent: it was not accepted, and will not "
+            "run; submit it again",
+            accepted=False,
+        )
 
     def _new_session(self) -> Session:
         return Session(

@@ -1,34 +1,96 @@
-"""The future of a submitted task: a `concurrent.futures.Future` that knows its task."""
+"""The future of a submitted task: a `concurrent.futures.Future` that knows its task.
+
+Two things are made safer than in the base class. A callback harms only itself, whatever it raises:
+callbacks run on the client's thread, which serves all others. And a future works after a fork: the
+child process gets a lock of its own, since the parent's may have been held at that moment, and a
+future that was still waiting ends there with ClientForked.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from typing import Any, Final
 
-from ..words import records
-from ..words.errors import BadRecord, MasterworkerError, SealBroken, TaskFailed
-from ..words.model import State
-from ..words.sealing import Seal
+from ..words import records, sealing
+from ..words.errors import (
+    BadRecord,
+    ClientForked,
+    MasterworkerError,
+    NotAuthorized,
+    SealBroken,
+    TaskFailed,
+)
+from ..words.model import State, Status
+from ..words.sealing import Keys, Seal
+
+log = logging.getLogger(__name__)
+
+_FINISHED: Final = "FINISHED"
+"""The state of a future that has ended, in `concurrent.futures`."""
 
 
 class TaskFuture(Future[bytes]):
     """A task's result to come.
 
     `result()` returns the result's bytes or raises TaskFailed with the history of its attempts;
-    TaskCancelled if somebody cancelled the task; ClientClosed if the client was closed before the
-    status arrived. It works with `concurrent.futures.wait`, `as_completed` and
-    `asyncio.wrap_future`. `cancel()` returns False: a future cannot take a task back.
+    TaskCancelled if the task was cancelled; ClientClosed if the client was closed before the
+    status arrived; ClientForked in a process that was forked meanwhile. It works with
+    `concurrent.futures.wait`, `as_completed` and `asyncio.wrap_future`. `cancel()` returns False: a
+    future cannot take a task back.
 
     The result of a sealed task is opened with `seal`, and one that does not open is an error.
     """
 
     def __init__(self, task_id: str, seal: Seal | None = None) -> None:
+        self._process = os.getpid()
         super().__init__()
         self.task_id = task_id
         self._seal = seal
 
+    @property
+    def _condition(self) -> threading.Condition:
+        """What the base class, `wait` and `as_completed` lock and wait on."""
+        if self._process != os.getpid():
+            self._forked()
+        return self._lock
+
+    @_condition.setter
+    def _condition(self, condition: threading.Condition) -> None:
+        self._lock = condition
+
+    def _forked(self) -> None:
+        """Make it of use in this process, which was forked from the one that made it.
+
+        No thread here will ever end it, so it ends now. Its callbacks belong to the other process.
+        """
+        self._lock = threading.Condition()
+        if self._state != _FINISHED:
+            error = forked(f"the future of task {self.task_id}", self._process)
+            self._exception: BaseException | None = error
+            self._state = _FINISHED
+        self._process = os.getpid()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a TaskFuture cannot be sent to another process: send its task_id, and use "
+            "Client.attach there"
+        )
+
+    def add_done_callback(self, fn: Callable[[Future[bytes]], object]) -> None:
+        """Call `fn` with this future once it has ended: at once, if it has already.
+
+        Otherwise it is called on the client's thread, so keep it short. What it raises is logged
+        and harms nothing else.
+        """
+        super().add_done_callback(fn if self.done() else _Callback(fn))
+
     def cancel(self) -> bool:
-        """False: what was submitted runs, whoever waits for it."""
+        """False: a task that was submitted runs, whether or not anything waits for it."""
         return False
 
     def __repr__(self) -> str:
@@ -43,6 +105,13 @@ class TaskFuture(Future[bytes]):
         """End the future with the status znode's data; whether that could be understood."""
         try:
             status = records.decode_status(data)
+            seal = self._seal_for(status)
+            result, history = records.body(data), status.history
+            if seal is not None:
+                result = seal.open_result(result) if status.state is State.DONE else b""
+                history = seal.open_history(history)
+            elif status.sealed:
+                history = sealing.conceal(history, status.sealed)
         except BadRecord as error:
             self.fail(
                 MasterworkerError(
@@ -50,14 +119,9 @@ class TaskFuture(Future[bytes]):
                 )
             )
             return False
-        result, history = records.body(data), status.history
-        if self._seal is not None:
-            try:
-                result = self._seal.open_result(result) if status.state is State.DONE else b""
-            except SealBroken as error:
-                self.fail(error)
-                return False
-            history = self._seal.open_history(history)
+        except (SealBroken, NotAuthorized) as error:
+            self.fail(error)
+            return False
         if status.state is State.DONE:
             with contextlib.suppress(InvalidStateError):  # the client was closed meanwhile
                 self.set_result(result)
@@ -65,3 +129,80 @@ class TaskFuture(Future[bytes]):
             reason = status.reason.value if status.reason else "failed"
             self.fail(TaskFailed(self.task_id, reason, history))
         return True
+
+    def _seal_for(self, _status: Status) -> Seal | None:
+        """What opens the result of this status; None if it is not sealed."""
+        return self._seal
+
+
+class AttachedFuture(TaskFuture):
+    """The future of a task that another process submitted.
+
+    How it was sealed is known from its status only. With `keys`, it must be sealed with one of
+    them, as a client that encrypts requires of its own tasks.
+    """
+
+    def __init__(self, task_id: str, keys: Keys | None) -> None:
+        super().__init__(task_id)
+        self._keys = keys
+
+    def follow(self, other: TaskFuture) -> None:
+        """End as the other does, which waits for the same task."""
+        other.add_done_callback(self._copy)
+
+    def _copy(self, other: Future[bytes]) -> None:
+        error = other.exception()
+        if error is not None:
+            self.fail(error)
+        else:
+            with contextlib.suppress(InvalidStateError):
+                self.set_result(other.result())
+
+    def _seal_for(self, status: Status) -> Seal | None:
+        if self._keys is not None:
+            if not status.sealed:
+                raise SealBroken(
+                    f"task {self.task_id} is not encrypted, and this client has a key file: "
+                    "attach to it with a client that has none"
+                )
+            return self._keys.seal(self.task_id, status.executor, status.sealed)
+        if status.sealed and status.state is State.DONE:
+            raise NotAuthorized(
+                f"the result of task {self.task_id} is sealed with key {status.sealed!r}: attach "
+                "to it with a client that has the key file"
+            )
+        return None
+
+
+class _Callback:
+    """A user's callback, called so that nothing that it raises comes out.
+
+    Not even SystemExit or KeyboardInterrupt: it runs on the client's thread, where they would end
+    the client, and never the program.
+    """
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[Future[bytes]], object]) -> None:
+        self._function = function
+
+    def __call__(self, future: Future[bytes]) -> None:
+        try:
+            self._function(future)
+        except BaseException:
+            with contextlib.suppress(BaseException):  # and it may not even let itself be shown
+                log.exception("a callback of %r, %s, raised", future, _named(self._function))
+
+
+def _named(function: object) -> str:
+    """The name of a function, or else of its class. Its repr may be long, or may fail."""
+    name = getattr(function, "__qualname__", "")
+    return name if isinstance(name, str) and name else type(function).__qualname__
+
+
+def forked(what: str, made_in: int) -> ClientForked:
+    """The error for something that was made in another process than this one."""
+    return ClientForked(
+        f"{what} was made in process {made_in} and cannot be used in process {os.getpid()}, which "
+        "was forked from it: make the Client after the fork, one in each process"
+    )

@@ -12,6 +12,7 @@ from kazoo.retry import KazooRetry
 from ..words.errors import BadConfiguration
 from ..words.login import Login
 from . import tls
+from .forks import disown_in_children
 
 _log = logging.getLogger("masterworker.kazoo")
 _log.setLevel(logging.ERROR)  # below INFO it writes credentials and payloads
@@ -41,6 +42,7 @@ def kazoo_client(hosts: str, login: Login, timeout: float) -> KazooClient:
         raise _no_hosts(hosts) from error
     if login.tls is not None:
         tls.use(kazoo, login.tls)
+    disown_in_children(kazoo)
     return kazoo
 
 

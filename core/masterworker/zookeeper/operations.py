@@ -113,7 +113,7 @@ Found = Znode | Unreadable | None
 _INT = struct.Struct("!i")
 _HEADER = struct.Struct("!i?i")
 _STAT_AND_HEADER = struct.Struct("!qqqqiiiqiiqi?i")
-_CREATE, _DELETE, _SET, _GET, _CHECK, _ERROR = 1, 2, 5, 4, 13, -1
+_CREATE, _DELETE, _SET, _GET, _CHILDREN, _CHECK, _ERROR = 1, 2, 5, 4, 8, 13, -1
 _END: Final = _HEADER.pack(-1, True, -1)
 _NO_ERROR: Final = (Code.ROLLED_BACK, Code.RUNTIME_INCONSISTENCY)
 
@@ -259,6 +259,46 @@ class MultiRead:
 
     def __repr__(self) -> str:
         return f"MultiRead({len(self._paths)} paths)"
+
+
+class MultiExists:
+    """Whether each of many znodes exists, in one request and as of one moment, without their data.
+
+    It is a multi-read of their children, which leaves have none of.
+    """
+
+    type: ClassVar[int] = 22
+
+    def __init__(self, paths: Sequence[str], chroot: str) -> None:
+        self._paths = paths
+        self._chroot = chroot
+
+    def serialize(self) -> bytes:
+        header = _HEADER.pack(_CHILDREN, False, -1)
+        parts: list[bytes] = []
+        for path in self._paths:
+            name = (self._chroot + path).encode()
+            parts += (header, _INT.pack(len(name)), name, b"\0")
+        parts.append(_END)
+        return b"".join(parts)
+
+    def deserialize(self, reply: bytes, offset: int) -> list[bool]:
+        """A znode that may not be read exists."""
+        found: list[bool] = []
+        kind, done, _ = _HEADER.unpack_from(reply, offset)
+        while not done:
+            offset += _HEADER.size
+            (number,) = _INT.unpack_from(reply, offset)  # an error's code, or how many children
+            offset += _INT.size
+            found.append(kind != _ERROR or number != Code.NO_NODE)
+            for _ in range(0 if kind == _ERROR else number):
+                (length,) = _INT.unpack_from(reply, offset)
+                offset += _INT.size + length
+            kind, done, _ = _HEADER.unpack_from(reply, offset)
+        return found
+
+    def __repr__(self) -> str:
+        return f"MultiExists({len(self._paths)} paths)"
 
 
 class WhoAmI:
