@@ -20,9 +20,9 @@ from tests.cli.tree import COMMANDS, TREE, options
 from tests.unit.throwaway_plugin import install
 
 BROKEN = """
-import importlib.metadata
+import subprocess
 def broken(*_, **__): raise ZeroDivisionError("by \\x1b")
-importlib.metadata.distributions = broken
+subprocess.Popen = broken
 """
 """Makes `mwctl plugins list` fail by a defect."""
 
@@ -169,7 +169,7 @@ def test_kazoo_is_not_imported_in_vain(arguments: list[str]) -> None:
 
 
 def test_unexpected_error_is_one_line_unless_debugged(tmp_path: Path) -> None:
-    """A defect exits with 1; --debug shows where it is. Here, importlib.metadata is broken."""
+    """A defect exits with 1; --debug shows where it is. Here, subprocess is broken."""
     (tmp_path / "sitecustomize.py").write_text(BROKEN)
     env = {"PYTHONPATH": str(tmp_path)}
     brief = mwctl("plugins", "list", env=env)

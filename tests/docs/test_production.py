@@ -13,7 +13,7 @@ import click
 import pytest
 
 from masterworker.cli import cli
-from masterworker.execution.configuration import configure, load_configuration
+from masterworker.execution.configuration import load_configuration
 from masterworker.execution.plugins import Plugins
 from tests.docs import pages
 
@@ -84,4 +84,4 @@ def test_the_configuration_is_accepted(tmp_path: Path) -> None:
     path.write_text(table)
     raw = load_configuration(path)
     assert sorted(raw) == ["command", "python"]
-    configure(Plugins.load().executors(sorted(raw)), raw)
+    assert sorted(Plugins.probe(sorted(raw), raw).executors(sorted(raw))) == sorted(raw)

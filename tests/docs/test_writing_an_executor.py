@@ -88,11 +88,13 @@ def test_the_plugin_is_found_and_runs(site: Path) -> None:
     """The page's plugin is loaded through its entry point, and gives the result the page shows."""
     program = """
 from masterworker import TaskContext
+from masterworker.execution.loading import load
 from masterworker.execution.plugins import Plugins
-plugins = Plugins.load()
+plugins = Plugins.probe()
 (row,) = (row for row in plugins.records if row.name == "wordcount")
 print(row.distribution, row.version, row.status, *row.executors)
-run = plugins.executor("wordcount").run
+offer = plugins.executor("wordcount")
+run = load(offer.plugin, offer.module)["wordcount"].run
 print(run(b"to be or not to be", TaskContext("task-1", "wordcount")).decode())
 """
     assert python(site, "-c", program).splitlines() == [
@@ -156,4 +158,4 @@ def test_the_words_that_must_stand_here() -> None:
 
 def test_the_executor_names_it_uses_are_free() -> None:
     """The page's plugin does not collide with an included executor."""
-    assert not {"wordcount", "upper", "fetch", "shout"} & set(Plugins.load().names())
+    assert not {"wordcount", "upper", "fetch", "shout"} & set(Plugins.probe().names())

@@ -87,6 +87,9 @@ class Hands:
         self.jobs.clear()
         self._outcomes.clear()
 
+    def unable(self) -> dict[str, str]:
+        return {}
+
     def withdraw(self) -> list[str]:
         """Every second job has not begun yet."""
         withdrawn = list(self.jobs)[::2]

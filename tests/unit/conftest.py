@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from masterworker.execution.attempts import Outcome
 from masterworker.execution.guardian import Guardian
 from masterworker.execution.plugins import Plugins
 from masterworker.execution.slots import ProcessRunner
-from masterworker.words.executor import Executor
+from masterworker.words.executor import Offer
 from tests.unit.attempts_support import PLUGIN, Outcomes, job
 from tests.unit.throwaway_plugin import install
 
@@ -35,12 +35,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def executors(site: Path) -> dict[str, Executor]:
+def executors(site: Path) -> dict[str, Offer]:
     """That plugin's executors, as a worker would have them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(site))
-        plugins = Plugins.load()
-        sys.modules.pop("throw_slots")
+        patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+        plugins = Plugins.probe(["throw_slots:echo"])
     (record,) = [record for record in plugins.records if record.name == "throw_slots"]
     return plugins.executors([f"throw_slots:{name}" for name in record.executors])
 
@@ -52,7 +51,7 @@ def outcomes() -> Outcomes:
 
 @pytest.fixture
 def start(
-    site: Path, executors: dict[str, Executor], outcomes: Outcomes
+    site: Path, executors: dict[str, Offer], outcomes: Outcomes
 ) -> Iterator[Callable[..., ProcessRunner]]:
     """Makes a runner of that plugin's executors, and closes it."""
     guardian = Guardian()

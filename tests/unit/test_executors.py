@@ -27,7 +27,7 @@ def context(config: Any = None, **options: str) -> TaskContext:
 
 def test_settings() -> None:
     """The trivial executors are inline; those that run others' code are not."""
-    executors = Plugins.load().executors(["read", "echo", "command", "python"])
+    executors = Plugins.probe().executors(["read", "echo", "command", "python"])
     assert {name: executor.inline for name, executor in executors.items()} == {
         "read": True,
         "echo": True,

@@ -40,7 +40,7 @@ def report(outcomes):
 guardian = Guardian()
 guardian.start()
 open(file + ".guardian", "w").write(str(guardian.pid))
-runner = ProcessRunner(Plugins.load().executors(["throw_guardian:family"]), 1, guardian, report)
+runner = ProcessRunner(Plugins.probe().executors(["throw_guardian:family"]), 1, guardian, report)
 runner.start([Job(Task("t-1", "family"), file.encode(), TaskContext("t-1", "family"))])
 while not over.wait(lease / 10):
     guardian.extend(time.monotonic() + lease)

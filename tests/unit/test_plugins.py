@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -21,17 +21,8 @@ def registering(*calls: str) -> str:
     return f"{HEADER}@hookimpl\ndef masterworker_register_executors(register):\n{body}"
 
 
+REVERSE_ALONE = registering("register('throw_alone', lambda payload, task: payload)")
 REVERSE = registering("register('throw_reverse', lambda payload, task: payload[::-1])")
-
-
-@pytest.fixture(autouse=True)
-def _forget_modules() -> Iterator[None]:
-    """A throw-away module must not be found in the next test."""
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("throw"):
-            del sys.modules[name]
 
 
 class Site:
@@ -46,7 +37,7 @@ class Site:
         base = self.tmp_path / where
         base.mkdir(exist_ok=True)
         folder = install(base, name, source, distribution=f"dist-{name}", version=version)
-        self.monkeypatch.syspath_prepend(str(folder))
+        self.monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         return folder
 
     def write_entry_points(self, name: str, text: str) -> None:
@@ -68,7 +59,7 @@ def record(plugins: Plugins, name: str) -> PluginRecord:
 
 def test_included_executors_come_in_as_plugins() -> None:
     """The included executors are found through the entry point group, with their distribution."""
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     assert {"read", "echo", "command", "python"} <= set(plugins.names())
     echo = record(plugins, "echo")
     assert (echo.distribution, echo.executors, echo.status) == ("masterworker", ("echo",), "ok")
@@ -89,7 +80,7 @@ def test_third_party_executor(site: Site) -> None:
         registering("register('throw_x', lambda p, t: p * 2, time_limit=5, attempts=3)"),
         "2.5",
     )
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     executor = plugins.executor("throw_x")
     assert executor is plugins.executor("throw_one:throw_x")
     assert (executor.plugin, executor.time_limit, executor.attempts) == ("throw_one", 5, 3)
@@ -119,59 +110,123 @@ BROKEN = {
         "registered twice",
         "5",
     ),
+    "long": (registering("raise ValueError('many\\n' * 100_000)"), "many many", "4"),
+    "interrupt": (f"{HEADER}raise KeyboardInterrupt\n", "KeyboardInterrupt", "2"),
+    "base": (f"{HEADER}raise BaseException('all of it')\n", "all of it", "2"),
+    "gone": ("import os\nos._exit(0)\n", "ended while the plugin was loaded: exit code 0", ""),
+    "killed": ("import os\nos.kill(os.getpid(), 9)\n", "killed by SIGKILL", ""),
+    "killed_loudly": (
+        "import os, sys\nprint('so long', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 11)\n",
+        "so long",
+        "",
+    ),
+    "endless": ("import time\nwhile True: time.sleep(1)\n", "not loaded within 5 s", ""),
+    "stopped": ("import os\nos.kill(os.getpid(), 19)\n", "not loaded within 5 s", ""),
+    "closing": (f"import os\nos.closerange(0, 256)\n{REVERSE_ALONE}", "exit code 1", ""),
+    "nonsense": (
+        "import os\nos.write(3, b'\\0\\0\\0\\4what')\nos._exit(0)\n",
+        "gave an answer that is none",
+        "",
+    ),
+    "flood": (
+        "import os\nwhile True: os.write(3, b'\\0\\7' * 30_000)\n",
+        "more than 262,144 bytes",
+        "",
+    ),
+    "many": (
+        registering("[register(f'throw_{n}', print) for n in range(300)]"),
+        "at most 256",
+        "",
+    ),
 }
 
 
+@pytest.fixture(scope="module")
+def with_broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plugins]:
+    """Every broken plugin at once, beside a good one: probed together."""
+    base = tmp_path_factory.mktemp("broken")
+    for kind, (source, _, _) in BROKEN.items():
+        name = f"throw_{kind}"
+        install(base, name, source, distribution=f"dist-{name}", version="0.3")
+    folder = install(base, "throw_good", REVERSE, distribution="dist-good", version="1.0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        return folder, Plugins.probe(seconds=5.0)
+
+
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_plugin_stops_no_other(site: Site, kind: str) -> None:
+def test_broken_plugin_stops_no_other(with_broken: tuple[Path, Plugins], kind: str) -> None:
     """Whatever is wrong with a plugin is recorded with evidence, and the rest is still loaded."""
-    source, reason, line = BROKEN[kind]
-    folder = site.add(f"throw_{kind}", source, "0.3")
-    site.add("throw_good", REVERSE)
-    plugins = Plugins.load()
+    _, reason, line = BROKEN[kind]
+    folder, plugins = with_broken
     broken = record(plugins, f"throw_{kind}")
     assert (broken.status, broken.executors) == ("broken", ())
     assert (broken.distribution, broken.version) == (f"dist-throw_{kind}", "0.3")
     assert reason in broken.reason
+    assert len(broken.reason) < 2_000
+    assert "\n" not in broken.reason
     if line:
         assert f"(line {line} of {folder / f'throw_{kind}.py'})" in broken.reason
     assert plugins.executor("throw_reverse").plugin == "throw_good"
     assert "echo" in plugins.names()
 
 
+HARMLESS = {
+    "thread": (
+        "import threading\n"
+        f"threading.Thread(target=threading.Event().wait).start()\n{REVERSE_ALONE}"
+    ),
+    "noise": f"import os\nprint('x' * 100_000)\nos.write(2, b'y' * 100_000)\n{REVERSE_ALONE}",
+    "streams": f"import sys\nsys.stdout = sys.stderr = None\n{REVERSE_ALONE}",
+    "signals": (
+        "import signal\nfor number in range(1, 32):\n"
+        f"    if number not in (9, 19): signal.signal(number, signal.SIG_IGN)\n{REVERSE_ALONE}"
+    ),
+    "forks": f"import os, time\nif not os.fork(): time.sleep(1000)\n{REVERSE_ALONE}",
+    "escapes": f"import os\nos.fork()\n{REVERSE_ALONE}",
+}
+
+
+def test_what_a_plugin_leaves_running_or_prints_harms_nothing(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Threads, forks, noise and signal handlers end with the probe; the plugins are sound."""
+    for kind, source in HARMLESS.items():
+        site.add(f"throw_{kind}", source.replace("throw_alone", f"throw_{kind}_x"))
+    plugins = Plugins.probe(seconds=20.0)
+    rows = [row for row in plugins.records if row.name.startswith("throw")]
+    assert [(row.name, row.status) for row in rows] == [
+        (f"throw_{kind}", "ok") for kind in sorted(HARMLESS)
+    ]
+    assert capfd.readouterr() == ("", "")
+    assert not any("probing" in line for line in command_lines())
+
+
+def command_lines() -> list[str]:
+    """Those of this process's descendants in its session's probes, as far as they can be seen."""
+    mine = f"PPid:\t{os.getpid()}\n"
+    lines = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mine in (folder / "status").read_text():
+                lines.append((folder / "cmdline").read_text())
+    return lines
+
+
 def test_half_registered_plugin_registers_nothing(site: Site) -> None:
     """A plugin that fails at its second executor does not keep its first."""
     site.add("throw_half", registering("register('throw_first', print)", "raise OSError('no')"))
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     assert "throw_first" not in plugins.names()
     with pytest.raises(BadConfiguration, match="no executor 'throw_first'"):
         plugins.executor("throw_first")
-
-
-def test_reason_is_one_bounded_line(site: Site) -> None:
-    """A plugin cannot flood a table with its error."""
-    site.add("throw_long", registering("raise ValueError('many\\n' * 100_000)"))
-    reason = record(Plugins.load(), "throw_long").reason
-    assert len(reason) < 2_000
-    assert "\n" not in reason
-
-
-def test_plugin_that_prints_leaves_stdout_alone(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What a plugin prints while it is imported does not mix with `mwctl`'s data."""
-    site.add("throw_loud", f"print('hello')\n{REVERSE}")
-    Plugins.load()
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "hello" in captured.err
 
 
 def test_unreadable_entry_points_are_reported(site: Site) -> None:
     """A damaged entry_points.txt hides neither itself nor the other plugins."""
     site.add("throw_one", REVERSE)
     site.write_entry_points("throw_one", "[masterworker]\nno equals sign here\n")
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     damaged = record(plugins, "dist-throw_one")
     assert damaged.status == "broken"
     assert "entry_points.txt" in damaged.reason
@@ -183,7 +238,7 @@ def test_distribution_without_metadata_still_loads(site: Site) -> None:
     folder = site.add("throw_one", REVERSE)
     (metadata,) = folder.glob("*.dist-info/METADATA")
     metadata.unlink()
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     assert "throw_reverse" in plugins.names()
     assert record(plugins, "throw_one").distribution == "unknown"
 
@@ -192,7 +247,7 @@ def test_unknown_executor_says_what_there_is(site: Site) -> None:
     """The error names the executors there are, what failed to load, and what to do."""
     site.add("throw_bad", f"{HEADER}import throw_is_missing\n", "1.2")
     with pytest.raises(BadConfiguration) as caught:
-        Plugins.load().executor("throw_reverse")
+        Plugins.probe().executor("throw_reverse")
     message = str(caught.value)
     assert "no executor 'throw_reverse'; there are: command, echo, python, read" in message
     assert "plugin 'throw_bad' (dist-throw_bad 1.2) could not be loaded: ModuleNotFound" in message
@@ -204,7 +259,7 @@ def test_two_plugins_with_one_executor_name(site: Site) -> None:
     """Neither plugin wins a name both register; the error names both, and a plugin picks one."""
     site.add("throw_a", REVERSE + "    register('throw_own', print)\n", "1.0")
     site.add("throw_b", REVERSE, "2.0")
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     assert "throw_reverse" not in plugins.names()
     assert "throw_own" in plugins.names()
     with pytest.raises(BadConfiguration) as caught:
@@ -222,10 +277,10 @@ def test_two_plugins_with_one_executor_name(site: Site) -> None:
 def test_included_name_is_not_taken_over(site: Site) -> None:
     """A third party cannot quietly replace an included executor."""
     site.add("throw_echo", registering("register('echo', lambda p, t: b'mine')"))
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     with pytest.raises(BadConfiguration, match="ask for echo:echo or throw_echo:echo"):
         plugins.executor("echo")
-    assert plugins.executor("echo:echo").run(b"x", None) == b"x"  # type: ignore[arg-type]
+    assert plugins.executor("echo:echo").module == "masterworker_executors.echo"
 
 
 def test_one_entry_point_name_in_two_distributions(site: Site) -> None:
@@ -234,7 +289,7 @@ def test_one_entry_point_name_in_two_distributions(site: Site) -> None:
     site.add("throw_b", REVERSE + "    register('throw_own', print)\n")
     for name in ("throw_a", "throw_b"):
         site.write_entry_points(name, f"[masterworker]\nthrow_same = {name}\n")
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     rows = [row for row in plugins.records if row.name == "throw_same"]
     assert [row.distribution for row in rows] == ["dist-throw_a", "dist-throw_b"]
     assert {row.status for row in rows} == {"conflict"}
@@ -248,12 +303,11 @@ def test_one_distribution_installed_twice(site: Site) -> None:
     """The installation that Python imports is used, and the one it hides is reported."""
     site.add("throw_a", REVERSE, "1.0", where="far")
     near = site.add("throw_a", REVERSE, "2.0", where="near")
-    plugins = Plugins.load()
+    plugins = Plugins.probe()
     used, hidden = (row for row in plugins.records if row.name == "throw_a")
     assert (used.version, used.status, used.executors) == ("2.0", "ok", ("throw_reverse",))
     assert (hidden.version, hidden.status, hidden.executors) == ("1.0", "conflict", ())
     assert f"is hidden by dist-throw_a 2.0 in {near}" in hidden.reason
-    assert Path(sys.modules["throw_a"].__file__ or "").parent == near
 
 
 def test_folder_twice_on_the_path_is_no_conflict(
@@ -263,9 +317,9 @@ def test_folder_twice_on_the_path_is_no_conflict(
     folder = site.add("throw_a", REVERSE)
     link = tmp_path / "link"
     link.symlink_to(folder)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.syspath_prepend(str(link))
-    assert record(Plugins.load(), "throw_a").status == "ok"
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(link), prepend=os.pathsep)
+    assert record(Plugins.probe(), "throw_a").status == "ok"
 
 
 def test_records_do_not_depend_on_the_order_of_the_path(
@@ -281,8 +335,8 @@ def test_records_do_not_depend_on_the_order_of_the_path(
     for order in (folders, folders[::-1]):
         with monkeypatch.context() as patch:
             for folder in order:
-                patch.syspath_prepend(folder)
-            results.append(Plugins.load().records)
+                patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+            results.append(Plugins.probe().records)
     assert results[0] == results[1]
     assert [row.name for row in results[0]] == sorted(row.name for row in results[0])
 
@@ -290,7 +344,7 @@ def test_records_do_not_depend_on_the_order_of_the_path(
 def test_executors_of_a_worker(site: Site) -> None:
     """A worker gets its executors by bare name, however they were asked for, and once each."""
     site.add("throw_a", REVERSE)
-    chosen = Plugins.load().executors(["echo", "throw_a:throw_reverse", "throw_reverse"])
+    chosen = Plugins.probe().executors(["echo", "throw_a:throw_reverse", "throw_reverse"])
     assert {name: executor.plugin for name, executor in chosen.items()} == {
         "echo": "echo",
         "throw_reverse": "throw_a",
@@ -302,11 +356,11 @@ def test_worker_cannot_run_two_executors_of_one_name(site: Site) -> None:
     site.add("throw_a", REVERSE)
     site.add("throw_b", REVERSE)
     with pytest.raises(BadConfiguration, match="'throw_a' and 'throw_b': start one worker for"):
-        Plugins.load().executors(["throw_a:throw_reverse", "throw_b:throw_reverse"])
+        Plugins.probe().executors(["throw_a:throw_reverse", "throw_b:throw_reverse"])
 
 
 @pytest.mark.parametrize("asked", ["", ":", "a:b:c", "echo:", ":echo", "Echo", "ec ho", "echo\n"])
 def test_nonsense_asked_for(asked: str) -> None:
     """What cannot name an executor is refused as such."""
     with pytest.raises(BadConfiguration):
-        Plugins.load().executor(asked)
+        Plugins.probe().executor(asked)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from masterworker import BadConfiguration
-from masterworker.execution import slots
+from masterworker.execution import children, slots, unable
 from masterworker.execution.attempts import Outcome
 from masterworker.execution.slots import ProcessRunner
-from masterworker.words.executor import Executor
-from masterworker.words.model import Reason
+from masterworker.words.executor import Offer
 from tests.unit.attempts_support import Outcomes, is_alive, job
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
@@ -118,34 +118,120 @@ def test_one_job_after_another_needs_one_child(start: Start, outcomes: Outcomes)
     assert len(seen) == 1
 
 
-def test_a_plugin_that_does_not_load_fails_its_own_tasks_only(
-    start: Start, outcomes: Outcomes, executors: dict[str, Executor]
+def test_an_executor_that_does_not_load_is_the_workers_trouble(
+    start: Start, outcomes: Outcomes, executors: dict[str, Offer]
 ) -> None:
-    """An executor that the child lacks fails with the reason; its neighbour works."""
-    missing = Executor("missing", lambda *_: b"", plugin="throw_slots")
+    """No attempt of it counts, its neighbour in the same plugin works, and it is named."""
+    missing = Offer("missing", plugin="throw_slots", module="throw_slots")
     runner = start(executors=executors | {"missing": missing})
-    jobs = [job("missing"), job("echo", "fine")]
+    jobs = [job("missing"), job("echo", "fine"), job("missing")]
     runner.start(jobs)
-    outcome = outcomes.of(jobs[0])
-    assert outcome.reason is Reason.FAILED
-    assert "no executor 'throw_slots:missing'" in outcome.detail
+    for one in (jobs[0], jobs[2]):
+        assert outcomes.of(one).reason is None
+        assert "does not register 'missing'" in outcomes.of(one).unstarted
     assert outcomes.of(jobs[1]).result == b"fine"
-
-
-def test_a_plugin_that_kills_the_child_at_import_fails_the_job(
-    start: Start, outcomes: Outcomes, tmp_path: Path
-) -> None:
-    """Each job costs one try: evidence instead of a hot loop."""
-    source = "import os, sys\nprint('bad import', file=sys.stderr)\nos._exit(9)\n"
-    deadly = install(tmp_path, "throw_deadly", source, distribution="throw-deadly", version="1")
-    runner = start(environment={"PYTHONPATH": str(deadly)})
-    jobs = [job("echo"), job("echo")]
-    runner.start(jobs)
-    for one in jobs:
-        outcome = outcomes.of(one)
-        assert outcome.reason is Reason.CRASHED
-        assert "could not load the worker's plugins: exit code 9\nbad import" in outcome.detail
+    assert runner.unable().keys() == {"missing"}
     assert runner.held() == set()
+
+
+def test_a_plugin_that_loads_again_is_run_again(
+    start: Start,
+    outcomes: Outcomes,
+    site: Path,
+    executors: dict[str, Offer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plugin that ends its child at import is tried again by itself until it loads; meanwhile its
+    jobs come back at once, with evidence, and another plugin's attempts go on."""
+    monkeypatch.setattr(unable, "FIRST", 0.05)
+    broken = "import os, sys\nprint('bad import', file=sys.stderr)\nos._exit(9)\n"
+    own = install(tmp_path, "throw_late", broken, distribution="throw-late", version="1")
+    late = Offer("late", plugin="throw_late", module="throw_late")
+    runner = start(
+        executors=executors | {"late": late}, environment={"PYTHONPATH": f"{site}:{own}"}
+    )
+    refused, other = job("late"), job("echo", "other")
+    runner.start([refused, other])
+    why = outcomes.of(refused).unstarted
+    assert "could not load plugin 'throw_late': exit code 9\nbad import" in why
+    assert outcomes.of(other).result == b"other"
+    at_once = job("late")
+    runner.start([at_once])
+    assert outcomes.of(at_once).unstarted
+    install(tmp_path, "throw_late", LATE, distribution="throw-late", version="1")
+    eventually(lambda: not runner.unable(), what="it loads")
+    again = job("late", "again")
+    runner.start([again])
+    assert outcomes.of(again).result == b"again"
+
+
+LATE = """
+from masterworker import hookimpl
+
+@hookimpl
+def masterworker_register_executors(register):
+    register("late", lambda payload, task: payload)
+"""
+
+
+def test_a_missing_interpreter_stops_every_executor_until_it_is_back(
+    start: Start, outcomes: Outcomes, executors: dict[str, Offer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No attempt counts, no executor is left out, no loop runs hot, and the first try is enough."""
+    monkeypatch.setattr(unable, "FIRST", 0.05)
+    runner = start()
+    with monkeypatch.context() as moved:
+        moved.setattr(sys, "executable", "/nowhere/bin/python")
+        jobs = [job("echo"), job("pid")]
+        runner.start(jobs)
+        for one in jobs:
+            outcome = outcomes.of(one)
+            assert "no child process can be started" in outcome.unstarted
+            assert "/nowhere/bin/python" in outcome.unstarted
+        assert runner.unable().keys() == executors.keys()
+    eventually(lambda: not runner.unable(), what="it is back")
+    again = job("echo", "again")
+    runner.start([again])
+    assert outcomes.of(again).result == b"again"
+
+
+def test_tasks_of_two_plugins_take_turns_without_a_start_for_each(
+    start: Start, outcomes: Outcomes, site: Path, executors: dict[str, Offer], tmp_path: Path
+) -> None:
+    """Each plugin keeps a child of its own, which has loaded no other, and few are kept in all."""
+    names = [f"throw_turn_{number}" for number in range(slots.SPARE + 2)]
+    for name in names:
+        own = install(tmp_path, name, TURN.format(name=name), distribution=name, version="1")
+    offers = {name: Offer(name, plugin=name, module=name) for name in names}
+    runner = start(executors=offers, environment={"PYTHONPATH": str(own)})
+
+    def run(name: str) -> tuple[int, list[str]]:
+        one = job(name)
+        runner.start([one])
+        pid, modules = json.loads(outcomes.of(one).result or b"")
+        return pid, modules
+
+    (first, of_first), (second, of_second) = run(names[0]), run(names[1])
+    assert first != second
+    assert (of_first, of_second) == ([names[0]], [names[1]])
+    assert [run(name)[0] for name in names[:2] * 3] == [first, second] * 3
+    for name in names[2:]:
+        run(name)
+    eventually(lambda: not is_alive(first), what="the one that waited longest is gone")
+    assert run(names[1])[0] == second
+
+
+TURN = """
+import json, os, sys
+from masterworker import hookimpl
+
+@hookimpl
+def masterworker_register_executors(register):
+    register("{name}", lambda payload, task: json.dumps(
+        [os.getpid(), [name for name in sys.modules if name.startswith("throw")]]
+    ).encode())
+"""
 
 
 def test_a_configuration_that_cannot_travel_is_refused(start: Start) -> None:
@@ -184,44 +270,18 @@ def open_descriptors() -> int:
 def test_a_machine_without_room_for_processes_fails_no_task(
     start: Start, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The attempt counts as interrupted, to be made again, and only after a while."""
+    """The attempt does not count: the task is for another worker, until there is room again."""
+    monkeypatch.setattr(unable, "FIRST", 0.05)
 
     def no_room(*_: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(slots, "ChildProcess", no_room)
-    monkeypatch.setattr(slots, "BACK_OFF", 0.05)
     runner = start()
-    wanted = job("echo")
-    runner.start([wanted])
-    outcome = outcomes.of(wanted)
-    assert outcome.interrupted
-    assert outcome.reason is None
-
-
-def test_a_slot_that_backs_off_keeps_no_job_from_another(
-    start: Start,
-    outcomes: Outcomes,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A slot that falls idle while another waits for processes is given the next job at once."""
-    monkeypatch.setattr(slots, "BACK_OFF", 600.0)
-    runner = start(count=2)
-    hangs, refused, late = job("family", str(tmp_path / "pids")), job("echo"), job("echo", "late")
-    runner.start([hangs])
-    pids(tmp_path / "pids")
     with monkeypatch.context() as full:
-
-        def no_room(*_: object) -> None:
-            raise BlockingIOError("no more processes")
-
-        full.setattr(ProcessRunner, "_new_child", no_room)
-        runner.start([refused])
-        eventually(lambda: "no child process" in caplog.text, what="a slot backs off")
-    runner.stop(hangs.task.id)
-    waiters = runner._changed._waiters  # type: ignore[attr-defined]
-    eventually(lambda: len(waiters) == 2, what="the other is idle")
-    runner.start([late])
-    assert outcomes.of(late).result == b"late"
+        full.setattr(children, "ChildProcess", no_room)
+        wanted = job("echo")
+        runner.start([wanted])
+        outcome = outcomes.of(wanted)
+        assert "Resource temporarily unavailable" in outcome.unstarted
+        assert outcome.reason is None
+    eventually(lambda: not runner.unable())

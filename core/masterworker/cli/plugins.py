@@ -26,4 +26,4 @@ def list_plugins(form: str) -> None:
     A plugin that could not be loaded is `broken`, one that shares a name with another is in
     `conflict`; the reason says what to do about it.
     """
-    write_rows((asdict(record) for record in Plugins.load().records), COLUMNS, form)
+    write_rows((asdict(record) for record in Plugins.probe().records), COLUMNS, form)

@@ -13,6 +13,7 @@ import click
 
 from ..execution import prctl
 from ..execution.configuration import load_configuration
+from ..execution.loading import load_inline
 from ..execution.plugins import Plugins
 from ..execution.sandbox import Sandbox, find_user, parse_limits
 from ..roles.keyfile import load_keys
@@ -208,24 +209,28 @@ def worker(
     ones after their grace period. A second one ends it cold, with exit code 143 or 130; its tasks
     are then recovered by the master.
     """
+    configs = load_configuration(config) if config else {}
+    sandbox = Sandbox(
+        pass_env=pass_env,
+        user=find_user(task_user) if task_user else None,
+        limits=parse_limits(task_limit),
+        new_privileges=allow_new_privileges,
+    )
     settings = WorkerSettings(
         name=name,
         slots=slots,
         session_timeout=session_timeout,
         login=login,
         grace=grace,
-        configs=load_configuration(config) if config else {},
+        configs=configs,
         file=config,
-        sandbox=Sandbox(
-            pass_env=pass_env,
-            user=find_user(task_user) if task_user else None,
-            limits=parse_limits(task_limit),
-            new_privileges=allow_new_privileges,
-        ),
+        sandbox=sandbox,
         keys=load_keys(key_file) if key_file else None,
     )
     prctl.hide()
-    role = Worker(hosts, Plugins.load().executors(executor), settings)
+    plugins = Plugins.probe(executor, configs, file=config, sandbox=sandbox)
+    # From here on code of inline executors runs in this process: Signals comes after it.
+    role = Worker(hosts, load_inline(plugins.executors(executor)), settings)
     signals = Signals(role)
     role.run()
     if role.stopped_cold:

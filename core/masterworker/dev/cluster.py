@@ -206,7 +206,7 @@ class Cluster(Startable):
         return Process(name, command, log=self.directory / f"{name}.log")
 
     def _worker_options(self) -> list[str]:
-        executors = self._executors or Plugins.load().names()
+        executors = self._executors or Plugins.probe().names()
         options = [f"--grace={GRACE}"]
         options += [f"--executor={executor}" for executor in executors]
         if self._slots is not None:

@@ -29,7 +29,9 @@ class Outcome(NamedTuple):
 
     `started` and `ended` are seconds since the epoch. `interrupted` says that the attempt was ended
     from outside and not by its own doing: the worker may run the task again. `unopened` says that
-    its sealed payload could not be opened, so that nothing of it is in `detail`.
+    its sealed payload could not be opened, so that nothing of it is in `detail`. `unstarted` says
+    why this worker cannot run the executor at present: the attempt has not begun and does not
+    count.
     """
 
     task_id: str
@@ -40,10 +42,12 @@ class Outcome(NamedTuple):
     detail: str = ""
     interrupted: bool = False
     unopened: bool = False
+    unstarted: str = ""
 
 
 OnOutcome = Callable[[list[Outcome]], None]
-"""Takes outcomes from a runner's own thread. It must not block, nor call the runner."""
+"""Takes outcomes, from any thread. It must not block, nor call the runner. Called with none, it is
+told that what `Runner.unable` returns has changed."""
 
 
 class Runner(Protocol):
@@ -73,6 +77,9 @@ class Runner(Protocol):
 
     def running(self) -> set[str]:
         """Those of them that have begun."""
+
+    def unable(self) -> dict[str, str]:
+        """The executors that it cannot run at present, each with the reason."""
 
     def close(self) -> None:
         """Stop everything and end every thread and process, within bounds. Nothing starts again."""

@@ -1,10 +1,11 @@
 """The child process that runs executors: `python -m masterworker.execution.child REQUESTS ANSWERS`.
 
 It reads requests from one pipe and writes answers to another; the two numbers are their file
-descriptors. The first request says in what bounds to work and which executors to load, and the
-answer is that it is ready; each further one is a task, and the answer is its result or why there is
-none. It ends when the worker does: at the end of the pipe, or by the kernel's hand while an
-executor is at work.
+descriptors. First it says that it has started. The first request says in what bounds to work, which
+plugin to load and which of its executors, and the answer is that it is ready, and which of them
+cannot be run. Each further request is a task, and the answer is its result or why there is none. It
+ends when the worker does: at the end of the pipe, or by the kernel's hand while an executor is at
+work.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Any
 
 from ..words.errors import BadConfiguration
 from ..words.executor import Executor, TaskContext
-from ..words.model import Reason
+from ..words.limits import MAX_DETAIL
 from . import frames, prctl
 from .attempts import execute
-from .configuration import configure
-from .plugins import Plugins
+from .configuration import configured, table_name
+from .loading import evidence, load
 from .sandbox import allow_cpu, confine
 
 Answer = dict[str, Any]
-Loaded = Callable[[Mapping[str, Any]], Answer]
+Call = Callable[[Mapping[str, Any]], Answer]
 """Answers a request for one executor."""
 
 
@@ -44,12 +45,13 @@ def main(requests: int, answers: int) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
 
     this = os.getpid()
+    _write(answers, {"started": True})
     wanted = _read(requests)
     if wanted is None:
         return
     confine(wanted["limits"], new_privileges=wanted["new_privileges"])
-    executors = _load(wanted["executors"])
-    _write(answers, {"ready": True})
+    executors, refused = _load(wanted["plugin"], wanted["module"], wanted["tables"])
+    _write(answers, {"ready": True, "refused": refused})
     while (request := _read(requests)) is not None:
         allow_cpu(wanted["limits"])
         answer = executors[request["executor"]](request)
@@ -58,29 +60,30 @@ def main(requests: int, answers: int) -> None:
         _write(answers, answer)
 
 
-def _load(wanted: list[dict[str, Any]]) -> dict[str, Loaded]:
-    """One answering function per executor. One that cannot be loaded fails only its own tasks."""
-    plugins = Plugins.load()
-    loaded: dict[str, Loaded] = {}
-    for one in wanted:
-        name, plugin, config = one["name"], one["plugin"], one["config"]
+def _load(
+    plugin: str, module: str, tables: Mapping[str, Mapping[str, Any] | None]
+) -> tuple[dict[str, Call], dict[str, str]]:
+    """What answers for each executor in `tables`, and why the others cannot be run."""
+    calls: dict[str, Call] = {}
+    refused: dict[str, str] = {}
+    try:
+        executors = load(plugin, module)
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
+        return {}, dict.fromkeys(tables, f"plugin {plugin!r} cannot be loaded: {evidence(error)}")
+    for name, table in tables.items():
+        if name not in executors:
+            refused[name] = f"plugin {plugin!r} does not register {name!r} any more"
+            continue
         try:
-            executor = plugins.executor(f"{plugin}:{name}" if plugin else name)
-            tables = {} if config is None else {name: config}
-            settings = configure({name: executor}, tables)[name]
+            config = configured(executors[name], table, table_name(name))
         except BadConfiguration as error:
-            loaded[name] = _refuser(str(error))
+            refused[name] = str(error)[:MAX_DETAIL]
         else:
-            loaded[name] = _caller(executor, settings)
-    return loaded
+            calls[name] = _caller(executors[name], config)
+    return calls, refused
 
 
-def _refuser(why: str) -> Loaded:
-    detail = f"the worker's child process could not load this executor: {why}"
-    return lambda _: {"reason": Reason.FAILED.value, "detail": detail}
-
-
-def _caller(executor: Executor, config: Any) -> Loaded:
+def _caller(executor: Executor, config: Any) -> Call:
     def call(request: Mapping[str, Any]) -> Answer:
         context = TaskContext(
             task_id=request["task_id"],

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..words.errors import BadConfiguration
-from ..words.executor import Executor
+from ..words.executor import Executor, Offered
 from ..words.paths import check_executor
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,33 @@ def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
     return tables
 
 
+def check_tables(
+    executors: Mapping[str, Offered],
+    raw: Mapping[str, Mapping[str, Any]],
+    file: Path | None = None,
+) -> None:
+    """Look for tables that no executor of this worker will be given.
+
+    Most are only logged, so that workers can share a file. Raises BadConfiguration for one whose
+    name was meant to have dots.
+    """
+    for name in sorted(raw.keys() - executors.keys()):
+        where = table_name(name, file)
+        dotted = [executor for executor in executors if executor.startswith(f"{name}.")]
+        if dotted:  # in TOML a dot in a table's name makes a table within a table
+            raise BadConfiguration(f'{where}: quote a name with dots: [executors."{dotted[0]}"]')
+        logger.warning(
+            "%s is not used: this worker runs %s",
+            where,
+            ", ".join(sorted(executors)) or "no executor",
+        )
+
+
+def table_name(executor: str, file: Path | None = None) -> str:
+    """How messages call an executor's table; `file` is where it stands."""
+    return f"[executors.{executor}]" + (f" of {file}" if file else "")
+
+
 def configure(
     executors: Mapping[str, Executor],
     raw: Mapping[str, Mapping[str, Any]],
@@ -61,29 +88,25 @@ def configure(
     """What each executor's `config` function makes of its table, or of none: {}.
 
     `file` is where `raw` came from, for the messages. An executor without a `config` function has
-    None. Raises BadConfiguration for a table that its executor refuses or has no use for; a table
-    of an executor that this worker does not run is only logged, so that workers can share a file.
+    None. Raises BadConfiguration for a table that its executor refuses or has no use for.
     """
-    where = f" of {file}" if file else ""
-    for name in sorted(raw.keys() - executors.keys()):
-        dotted = [executor for executor in executors if executor.startswith(f"{name}.")]
-        if dotted:  # in TOML a dot in a table's name makes a table within a table
-            raise BadConfiguration(
-                f'[executors.{dotted[0]}]{where}: quote a name with dots: [executors."{dotted[0]}"]'
-            )
-        logger.warning(
-            "[executors.%s]%s is not used: this worker runs %s",
-            name,
-            where,
-            ", ".join(sorted(executors)) or "no executor",
-        )
     return {
-        name: _configured(executor, raw.get(name), f"[executors.{name}]{where}")
+        name: configured(executor, raw.get(name), table_name(name, file))
         for name, executor in executors.items()
     }
 
 
-def _configured(executor: Executor, table: Mapping[str, Any] | None, where: str) -> Any:
+def refusal(executor: Executor, table: Mapping[str, Any] | None, where: str) -> str:
+    """What is wrong with an executor's table, which messages call `where`; empty if nothing is."""
+    try:
+        configured(executor, table, where)
+    except BadConfiguration as error:
+        return str(error)
+    return ""
+
+
+def configured(executor: Executor, table: Mapping[str, Any] | None, where: str) -> Any:
+    """What an executor makes of its table, which messages call `where`. Raises BadConfiguration."""
     if executor.config is None:
         if table is not None:
             raise BadConfiguration(
@@ -93,7 +116,7 @@ def _configured(executor: Executor, table: Mapping[str, Any] | None, where: str)
         return None
     try:
         return executor.config(table or {})
-    except Exception as error:
+    except BaseException as error:  # what a plugin raises ends neither a worker nor its child
         what = str(error) if isinstance(error, ValueError | BadConfiguration) else repr(error)
         raise BadConfiguration(
             f"{where}: {what} (so says executor {executor.name!r} of plugin {executor.plugin!r}; "

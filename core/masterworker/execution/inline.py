@@ -87,6 +87,9 @@ class InlineRunner:
         with self._changed:
             return set() if self._running is None else {self._running}
 
+    def unable(self) -> dict[str, str]:
+        return {}
+
     def close(self) -> None:
         self.stop_all()
         with self._changed:

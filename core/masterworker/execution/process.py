@@ -29,7 +29,7 @@ from .sandbox import User
 logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
-"""How long a child may take to load its plugins."""
+"""How long a child may take to start and to load its plugin."""
 
 DEATH_SECONDS: Final = 5.0
 """How long a killed process may take to be gone: one in an uninterruptible system call stays."""
@@ -74,7 +74,11 @@ class ChildProcess:
         """
         self.asked = 0
         self.key_id = key_id
+        self.plugin = ""
+        self.started = False
+        self.refused: dict[str, str] = {}
         self.gone = threading.Event()
+        self.stopped = False
         self._killed = False
         self._reaped = False
         self._interrupted = False  # by the guardian
@@ -119,16 +123,19 @@ class ChildProcess:
         """Whether it lives and may go on."""
         return not self._killed and not self._death.poll(0)
 
-    def greet(self, hello: bytes) -> None:
-        """Say what to load, and wait until the child is ready. Raises ChildEnded."""
+    def greet(self, plugin: str, hello: bytes) -> None:
+        """Let it load `plugin`, as `hello` says, and wait until it is ready. Raises ChildEnded.
+
+        Then `refused` has the executors it cannot run, with the reasons. `started` is false if it
+        ended before our own code ran in it, and `stopped` true if `kill` was called.
+        """
+        deadline = time.monotonic() + START_SECONDS
         late = ChildEnded(Reason.FAILED, f"not ready within {START_SECONDS:g} s")
-        try:
-            self._exchange(hello, START_SECONDS, late)
-        except ChildEnded as ended:
-            if ended.interrupted:
-                raise
-            detail = f"a child process could not load the worker's plugins: {ended.detail}"
-            raise ChildEnded(ended.reason, detail) from None
+        self.plugin = plugin
+        self._exchange(b"", START_SECONDS, late)
+        self.started = True
+        ready = self._exchange(hello, deadline - time.monotonic(), late, limits.MAX_EXECUTORS)
+        self.refused = ready.get("refused", {})
 
     def ask(self, request: bytes, limit: float | None, subject: str) -> dict[str, Any]:
         """The answer to a request, given within `limit` seconds. Raises ChildEnded.
@@ -144,6 +151,10 @@ class ChildProcess:
 
     def kill(self) -> None:
         """Kill the process group, at once and without waiting. Any thread may do so."""
+        self.stopped = True
+        self._kill()
+
+    def _kill(self) -> None:
         with self._lock:
             self._killed = True
             if not self._reaped:
@@ -154,7 +165,7 @@ class ChildProcess:
         """Kill the process group and free everything, if that is not yet done."""
         if self.gone.is_set():
             return
-        self.kill()
+        self._kill()
         died = self._death.poll(DEATH_SECONDS * 1000)
         self._interrupted = self._guardian.killed(self.pid)
         self._guardian.forget(self.pid)
@@ -172,13 +183,19 @@ class ChildProcess:
 
     # --- asking ---
 
-    def _exchange(self, request: bytes, limit: float | None, late: ChildEnded) -> dict[str, Any]:
+    def _exchange(
+        self,
+        request: bytes,
+        limit: float | None,
+        late: ChildEnded,
+        entries: int = frames.ANSWER_ENTRIES,
+    ) -> dict[str, Any]:
         deadline = None if limit is None else time.monotonic() + limit
         try:
             self._send(request, deadline)
             prefix = self._receive(frames.LENGTH.size, deadline)
             answer = self._receive(frames.length(prefix), deadline)
-            return frames.unpack(answer, frames.ANSWER_ENTRIES)
+            return frames.unpack(answer, entries)
         except TimeoutError:
             self.end()
             ended = late

@@ -1,9 +1,13 @@
-"""Attempts in child processes: a number of slots, each with a process that is kept between tasks.
+"""Attempts in child processes: a number of slots, each of which runs one attempt at a time.
 
-A slot is a thread and, from its first job on, a child process. The thread takes a job, asks its
-child, waits for the answer, the child's death or the time limit, and delivers the outcome. An
-attempt counts as long as the runner knows it as running in that slot; to stop one is to strike it
-out and kill the process group, and whatever its thread still learns about it is dropped.
+A slot is a thread. It takes a job, takes an idle child process that fits or starts one, asks it,
+waits for the answer, the child's death or the time limit, and delivers the outcome. An attempt
+counts as long as the runner knows it as running in that slot; to stop one is to strike it out and
+kill the process group, and whatever its thread still learns about it is dropped.
+
+A child that cannot be started, or cannot load its plugin, is this worker's trouble and not the
+task's: every job of that executor is delivered as not started, and a thread of its own tries again
+from time to time.
 """
 
 from __future__ import annotations
@@ -17,22 +21,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..words import evidence, limits
-from ..words.errors import BadConfiguration
-from ..words.executor import Executor
+from ..words.executor import Offer
 from ..words.model import Reason
 from . import frames
 from .attempts import Job, OnOutcome, Outcome
+from .children import CannotStart, Idle, Nursery
 from .guardian import Guardian
 from .process import DEATH_SECONDS, ChildEnded, ChildProcess
 from .sandbox import Sandbox
+from .unable import Unable
 
 log = logging.getLogger(__name__)
 
 RECYCLE_AFTER: Final = 1_000
-"""Attempts after which a slot's process is replaced, with whatever executors left behind in it."""
+"""Attempts after which a process is replaced, with whatever executors left behind in it."""
 
-BACK_OFF: Final = 1.0
-"""Seconds that a slot rests when it could not start its process."""
+SPARE: Final = 4
+"""Children kept beyond one for each slot, at least: tasks of several plugins may take turns."""
 
 
 class _Slot:
@@ -40,11 +45,6 @@ class _Slot:
 
     def __init__(self) -> None:
         self.child: ChildProcess | None = None
-
-    @property
-    def spent(self) -> bool:
-        """Whether its child can no longer be asked and is to be done away with."""
-        return self.child is not None and not self.child.usable
 
 
 class ProcessRunner:
@@ -57,7 +57,7 @@ class ProcessRunner:
 
     def __init__(
         self,
-        executors: Mapping[str, Executor],
+        executors: Mapping[str, Offer],
         count: int,
         guardian: Guardian,
         on_outcome: OnOutcome,
@@ -69,12 +69,11 @@ class ProcessRunner:
         """Raises BadConfiguration if `configs` cannot be handed to a process."""
         self._executors = executors
         self._count = count
-        self._guardian = guardian
+        self._most = count + max(SPARE, count // 2)
         self._on_outcome = on_outcome
-        sandbox = sandbox or Sandbox()
-        self._hello = _hello(executors, configs or {}, sandbox)
-        self._environment = sandbox.environment() | dict(environment or {})
-        self._user = sandbox.user
+        self._nursery = Nursery(
+            executors, configs or {}, guardian, sandbox or Sandbox(), environment or {}
+        )
         self._recycle_after = recycle_after
         self._changed = threading.Condition()
         # Everything below is guarded by the condition. A task is in at most one of the first two.
@@ -82,6 +81,10 @@ class ProcessRunner:
         self._running: dict[str, _Slot] = {}
         self._slots: list[_Slot] = []
         self._threads: list[threading.Thread] = []
+        self._idle = Idle()
+        self._unable = Unable()
+        self._trial = _Slot()
+        self._retrying = False
         self._busy = 0
         self._closed = False
 
@@ -92,10 +95,13 @@ class ProcessRunner:
             for job in jobs:
                 if job.task.id not in self._running:
                     self._queue.setdefault(job.task.id, job)
+            self._reject()
             wanted = min(self._count, self._busy + len(self._queue))
             for _ in range(wanted - len(self._slots)):
-                self._open_slot()
-            self._changed.notify_all()  # one alone could be a slot that backs off
+                slot = _Slot()
+                self._slots.append(slot)
+                self._begin(f"slot-{len(self._slots) - 1}", self._serve, slot)
+            self._changed.notify_all()  # one alone could be the thread that retries
 
     def stop(self, task_id: str) -> None:
         with self._changed:
@@ -108,12 +114,16 @@ class ProcessRunner:
         with self._changed:
             self._queue.clear()
             self._running.clear()
-            children = [slot.child for slot in self._slots if slot.child is not None]
-            for child in children:
+            slots = [*self._slots, self._trial]
+            busy = [slot.child for slot in slots if slot.child is not None]
+            idle = self._idle.dismiss(keep=0)
+            for child in [*busy, *idle]:
                 child.kill()
-            self._changed.notify_all()  # idle slots too do away with their children
+            self._changed.notify_all()
+        for child in idle:
+            child.end()
         deadline = time.monotonic() + DEATH_SECONDS
-        for child in children:
+        for child in busy:
             child.gone.wait(max(0.0, deadline - time.monotonic()))
 
     def withdraw(self) -> list[str]:
@@ -130,6 +140,10 @@ class ProcessRunner:
         with self._changed:
             return set(self._running)
 
+    def unable(self) -> dict[str, str]:
+        with self._changed:
+            return self._unable.whys()
+
     def close(self) -> None:
         with self._changed:
             self._closed = True
@@ -138,30 +152,22 @@ class ProcessRunner:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    # --- a slot's thread ---
-
-    def _open_slot(self) -> None:
-        slot = _Slot()
-        name = f"slot-{len(self._slots)}"
-        thread = threading.Thread(target=self._serve, args=(slot,), name=name, daemon=True)
-        self._slots.append(slot)
-        self._threads.append(thread)
+    def _begin(self, name: str, target: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()
 
+    # --- a slot's thread ---
+
     def _serve(self, slot: _Slot) -> None:
-        while not self._closed:
-            if slot.spent:
-                self._replace(slot)
-            job = self._take(slot)
-            if job is not None:
-                self._finish(slot, self._attempt(slot, job))
-        self._replace(slot)
+        while (job := self._take(slot)) is not None:
+            self._finish(slot, self._attempt(slot, job))
 
     def _take(self, slot: _Slot) -> Job | None:
-        """The next job, or None if there is something else to do."""
+        """The next job, or None if the runner is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed or slot.spent)
-            if self._closed or slot.spent or not self._queue:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            if self._closed:
                 return None
             task_id, job = self._queue.popitem(last=False)
             self._running[task_id] = slot
@@ -169,20 +175,20 @@ class ProcessRunner:
             return job
 
     def _attempt(self, slot: _Slot, job: Job) -> Outcome:
-        task_id = job.task.id
+        task_id, offer = job.task.id, self._executors[job.task.executor]
         started = time.time()
         try:
             request = _request(job)
-            if slot.child is not None and slot.child.key_id != job.task.sealed:
-                self._replace(slot)  # what it holds of one key's tasks is none of the others'
-            child = slot.child or self._new_child(slot, job.task.sealed)
+            child = self._child(slot, offer, job.task.sealed)
             if not self._counts(slot, task_id):
                 return Outcome(task_id, started, time.time())  # stopped meanwhile; goes nowhere
-            limit = self._executors[job.task.executor].time_limit
             started = time.time()
-            answer = child.ask(request, limit, f"{job.task.executor} {task_id}")
+            answer = child.ask(request, offer.time_limit, f"{offer.name} {task_id}")
+        except CannotStart as error:
+            if self._counts(slot, task_id):
+                self._cannot_run(offer.name, error)
+            return Outcome(task_id, started, time.time(), unstarted=str(error))
         except ChildEnded as ended:
-            self._replace(slot)
             return Outcome(
                 task_id,
                 started,
@@ -194,48 +200,129 @@ class ProcessRunner:
         except frames.BadFrame as error:
             detail = f"the worker could not hand the task to a child process: {error}"
             return Outcome(task_id, started, time.time(), reason=Reason.FAILED, detail=detail)
-        except (OSError, RuntimeError) as error:  # the machine's trouble, not the task's
-            log.error("cannot run task %s: no child process: %s", task_id, error)
-            self._back_off(slot, task_id)
-            return Outcome(task_id, started, time.time(), interrupted=True)
         outcome = _outcome(task_id, started, answer)
         if outcome.reason is Reason.CRASHED:
-            self._replace(slot)  # its next answer could be to this question
+            child.kill()  # its next answer could be to this question
         return outcome
 
-    def _back_off(self, slot: _Slot, task_id: str) -> None:
-        """Keep the slot taken for a while, so that tasks go where there are processes."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or self._running.get(task_id) is not slot, BACK_OFF
-            )
+    def _child(self, slot: _Slot, offer: Offer, key_id: str) -> ChildProcess:
+        """An idle child that fits, or a new one in place of the one that waited longest.
 
-    def _new_child(self, slot: _Slot, key_id: str) -> ChildProcess:
-        child = ChildProcess(self._environment, self._guardian, self._user, key_id)
+        Raises CannotStart, or ChildEnded if the guardian killed it.
+        """
+        while True:
+            with self._changed:
+                child = slot.child = self._idle.take(offer, key_id)
+                others = self._busy - 1
+                going = [] if child else self._idle.dismiss(keep=self._most - others - 1)
+            for one in going:
+                one.end()
+            if child is None:
+                return self._nursery.start(offer, key_id, lambda new: self._hold(slot, new))
+            if child.usable:
+                return child
+            child.end()
+
+    def _hold(self, slot: _Slot, child: ChildProcess | None) -> None:
         with self._changed:
             slot.child = child
-        child.greet(self._hello)
-        return child
 
     def _counts(self, slot: _Slot, task_id: str) -> bool:
         with self._changed:
             return self._running.get(task_id) is slot
 
     def _finish(self, slot: _Slot, outcome: Outcome) -> None:
+        """Deliver an outcome, and keep the child for another job if it is still good for one."""
         with self._changed:
             self._busy -= 1
+            child = slot.child
+            if child is not None and child.usable and child.asked < self._recycle_after:
+                slot.child = None
+                self._idle.add(child)
             if self._running.get(outcome.task_id) is slot:
                 del self._running[outcome.task_id]
                 self._on_outcome([outcome])
-        if slot.child is not None and slot.child.asked >= self._recycle_after:
-            self._replace(slot)
+        self._dispose(slot)
 
-    def _replace(self, slot: _Slot) -> None:
-        """End the slot's child, if it has one; the next job gets a new one."""
+    def _dispose(self, slot: _Slot) -> None:
         if slot.child is not None:
             slot.child.end()
+            self._hold(slot, None)
+
+    # --- executors that cannot be run at present ---
+
+    def _cannot_run(self, executor: str, error: CannotStart) -> None:
+        """Deliver this executor's jobs as not started, and see to it that it is tried again.
+
+        If no interpreter starts, that goes for every executor.
+        """
+        with self._changed:
+            others = self._executors.keys() - self._unable.whys() if error.everything else set()
+            names = sorted({executor} | others)
+            pauses = [self._unable.failed(name, str(error)) for name in names]
+            log.warning(
+                "cannot run %s: %s; trying again in %.1f s", ", ".join(names), error, min(pauses)
+            )
+            self._reject()
+            self._on_outcome([])
+            self._changed.notify_all()
+            if not self._retrying and not self._closed:
+                self._retrying = True
+                self._begin("retrying", self._retry)
+
+    def _reject(self) -> None:
+        """With the lock held: nothing waits for an executor that cannot be run."""
+        whys = self._unable.whys()
+        rejected = (
+            [job for job in self._queue.values() if job.task.executor in whys] if whys else []
+        )
+        now = time.time()
+        for job in rejected:
+            del self._queue[job.task.id]
+        if rejected:
+            self._on_outcome(
+                [
+                    Outcome(job.task.id, now, now, unstarted=whys[job.task.executor])
+                    for job in rejected
+                ]
+            )
+
+    def _retry(self) -> None:
+        """Try each of them when its time has come, until there is none left."""
+        while (executor := self._next_try()) is not None:
+            self._try(executor)
+
+    def _next_try(self) -> str | None:
+        with self._changed:
+            while self._unable and not self._closed:
+                if executor := self._unable.due():
+                    return executor
+                self._changed.wait(self._unable.pause())
+            self._retrying = False
+            return None
+
+    def _try(self, executor: str) -> None:
+        """See whether a child starts for this executor. It is not kept: it dies with its thread."""
+        offer = self._executors[executor]
+        try:
+            child = self._nursery.start(offer, "", lambda new: self._hold(self._trial, new))
+        except CannotStart as error:
+            self._cannot_run(executor, error)
+        except ChildEnded:  # somebody stopped it: that says nothing
             with self._changed:
-                slot.child = None
+                self._unable.postpone(executor)
+        else:
+            with self._changed:
+                working = [
+                    name
+                    for name in self._unable.whys()
+                    if self._executors[name].plugin == offer.plugin and name not in child.refused
+                ]
+                for name in working:
+                    self._unable.works(name)
+                self._on_outcome([])
+            log.info("can run %s again", ", ".join(working))
+        self._dispose(self._trial)
 
 
 def _request(job: Job) -> bytes:
@@ -265,20 +352,3 @@ def _outcome(task_id: str, started: float, answer: Mapping[str, Any]) -> Outcome
     said = reprlib.repr(answer)  # repr itself fails on a deep enough nest
     detail = f"its process answered {said:.200}, which is no answer"
     return Outcome(task_id, started, ended, reason=Reason.CRASHED, detail=detail)
-
-
-def _hello(
-    executors: Mapping[str, Executor], configs: Mapping[str, Mapping[str, Any]], sandbox: Sandbox
-) -> bytes:
-    """What a new child is told: its bounds, and what to load."""
-    wanted = [
-        {"name": executor.name, "plugin": executor.plugin, "config": configs.get(name)}
-        for name, executor in executors.items()
-    ]
-    try:
-        return frames.pack({"executors": wanted, **sandbox.bounds()})
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadConfiguration(
-            f"the configuration of {', '.join(executors)} cannot be handed to a process: {error}; "
-            "write what is not text, a number, a list or a table as text"
-        ) from error

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..decisions import life
 from ..execution.attempts import Job, Outcome
 from ..words import book
-from ..words.executor import Executor, TaskContext
+from ..words.executor import Offered, TaskContext
 from ..words.model import Attempt, Task
 from ..words.sealing import Keys, Seal
 from ..zookeeper.batches import Unit
@@ -44,7 +44,7 @@ class Clerk:
     def __init__(
         self,
         worker: str,
-        executors: Mapping[str, Executor],
+        executors: Mapping[str, Offered],
         config: Callable[[str], Any],
         keys: Keys | None,
     ) -> None:

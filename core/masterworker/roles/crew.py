@@ -13,25 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from ..execution.attempts import Job, Outcome, Runner
-from ..execution.configuration import configure
+from ..execution.configuration import check_tables, configure
 from ..execution.guardian import Guardian
 from ..execution.inline import InlineRunner
 from ..execution.sandbox import Sandbox
 from ..execution.slots import ProcessRunner
-from ..words.executor import Executor
+from ..words.executor import Executor, Offer, Offered
 
 
 class Crew:
     """Everything that runs attempts in this worker, for as long as the worker lives.
 
-    `executors` are those offered, by name; `processes` is how many attempts may run in child
-    processes at a time, bounded by `sandbox`; `configs` are the operator's raw tables, from `file`.
-    `wake` is set when an outcome has arrived. Raises BadConfiguration.
+    `executors` are those offered, by name, the inline ones with their code; `processes` is how many
+    attempts may run in child processes at a time, bounded by `sandbox`; `configs` are the
+    operator's raw tables, from `file`. `wake` is set when an outcome has arrived, or an executor
+    can no longer, or again, be run. Raises BadConfiguration.
     """
 
     def __init__(
         self,
-        executors: Mapping[str, Executor],
+        executors: Mapping[str, Offered],
         processes: int,
         wake: threading.Event,
         configs: Mapping[str, Mapping[str, Any]],
@@ -39,14 +40,15 @@ class Crew:
         sandbox: Sandbox | None = None,
     ) -> None:
         self._executors = executors
-        self._configs = configure(executors, configs, file=file)
+        inline = {name: one for name, one in executors.items() if isinstance(one, Executor)}
+        others = {name: one for name, one in executors.items() if isinstance(one, Offer)}
+        check_tables(executors, configs, file)
+        self._configs = configure(inline, configs, file=file)
         self._wake = wake
         self._outcomes: deque[Outcome] = deque()
         self._guardian: Guardian | None = None
         self._inline: InlineRunner | None = None
         self._processes: Runner | None = None
-        inline = {name: executor for name, executor in executors.items() if executor.inline}
-        others = {name: executor for name, executor in executors.items() if not executor.inline}
         if inline:
             self._inline = InlineRunner(inline, self._take)
         if others:
@@ -58,7 +60,7 @@ class Crew:
             )
 
     def config(self, executor: str) -> Any:
-        """What the operator configured for an executor, as the executor wants to see it."""
+        """What the operator configured for an inline executor, as the executor wants to see it."""
         return self._configs.get(executor)
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -84,6 +86,10 @@ class Crew:
     def withdraw(self) -> list[str]:
         """Drop the jobs that have not begun, and return their tasks."""
         return [task_id for runner in self._runners() for task_id in runner.withdraw()]
+
+    def unable(self) -> dict[str, str]:
+        """The executors that cannot be run here at present, each with the reason."""
+        return {name: why for runner in self._runners() for name, why in runner.unable().items()}
 
     def outcomes(self) -> list[Outcome]:
         """What has ended since the last call."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from ..decisions.offering import without
 from ..execution.attempts import Job, Outcome
 from ..words import paths, records
 from ..words.errors import (
@@ -24,8 +25,8 @@ from ..words.errors import (
     SealBroken,
     SessionLost,
 )
-from ..words.executor import Executor
-from ..words.model import Ledger, Reason, Worker, WorkerState
+from ..words.executor import Offered
+from ..words.model import Ledger, Reason, Task, Worker, WorkerState
 from ..words.sealing import Keys
 from ..zookeeper import batches
 from ..zookeeper.failpoints import failpoint
@@ -56,7 +57,7 @@ class Incarnation:
         self,
         session: Session,
         crew: Crew,
-        executors: Mapping[str, Executor],
+        executors: Mapping[str, Offered],
         name: str,
         announcement: Worker,
         keys: Keys | None = None,
@@ -65,6 +66,7 @@ class Incarnation:
         self._session = session
         self._crew = crew
         self._announcement = announcement
+        self._announced: Worker | None = None  # None while it is unknown what the tree says
         self._clerk = Clerk(self.id, executors, crew.config, keys)
         self._folder = Listing(session, paths.assignments(self.id))
         self._held: dict[str, Held] = {}
@@ -86,7 +88,8 @@ class Incarnation:
         self._session.ensure_tree()
         me = self._session.me
         self._announcement = replace(self._announcement, owner="".join(me))
-        announcement = records.encode_worker(self._announcement)
+        wanted = self._wanted()
+        announcement = records.encode_worker(wanted)
         refusal = self._session.commit(
             [
                 Create(paths.assignments(self.id), owners=me),
@@ -100,6 +103,8 @@ class Incarnation:
                     "id`) is not among the workers'"
                 )
             raise MasterworkerError(f"worker {self.id} cannot register: {refusal}")
+        if refusal is None:
+            self._announced = wanted
         self._heart.start()
         log.info("worker %s is ready for %s", self.id, ", ".join(self._announcement.executors))
 
@@ -107,6 +112,22 @@ class Incarnation:
         """Its session is over, or it has left: no attempt of this incarnation goes on."""
         self._heart.stop()
         self._crew.stop_all()
+
+    def _wanted(self) -> Worker:
+        """What is to be announced now: all that this worker offers but for what it cannot run."""
+        return without(self._announcement, self._crew.unable())
+
+    def _announce(self) -> None:
+        """Bring the announcement up to date, before any task is handed back over the change."""
+        wanted = self._wanted()
+        if wanted == self._announced:
+            return
+        self._announced = None
+        announcement = records.encode_worker(wanted)
+        refusal = self._session.commit([Set(paths.worker(self.id), announcement)]).wait()
+        if refusal is not None:
+            raise SessionLost(f"worker {self.id} cannot change its announcement: {refusal}")
+        self._announced = wanted
 
     def _is_registered(self) -> bool:
         """Whether an earlier try, whose reply was lost, has registered us."""
@@ -149,6 +170,7 @@ class Incarnation:
         try:
             if self._folder.stale:
                 self._list()
+            self._announce()
             self._resume()
             self._read()
             self._return()
@@ -252,11 +274,15 @@ class Incarnation:
 
     def _begin(self, fresh: list[Held]) -> None:
         """Start these tasks; what came too late, or is not for this worker, goes back."""
-        ours = [held for held in fresh if self._clerk.can_run(held.task) and not self._draining]
+        ours = [held for held in fresh if self._can_run(held.task) and not self._draining]
         self._crew.start(self._jobs(ours))
         if len(ours) < len(fresh):
             begun = {held.task.id for held in ours}
             self.hand_back([held.task.id for held in fresh if held.task.id not in begun])
+
+    def _can_run(self, task: Task) -> bool:
+        offered = self._announced.executors if self._announced is not None else {}
+        return self._clerk.can_run(task) and task.executor in offered
 
     def _jobs(self, tasks: Iterable[Held]) -> list[Job]:
         """A job for each task; one whose payload does not open has failed."""
@@ -277,7 +303,10 @@ class Incarnation:
             held = self._held.get(outcome.task_id)
             if held is None:
                 continue
-            if outcome.interrupted:
+            if outcome.unstarted:
+                self._returning.add(outcome.task_id)
+                self._session.wake.set()  # for the next round, which announces it first
+            elif outcome.interrupted:
                 self._postponed += self._jobs([held])
                 self._session.wake.set()  # for the next round, which begins it again
             else:
@@ -330,8 +359,7 @@ class Incarnation:
         """Take no new tasks, and hand back those not begun."""
         self._draining = True
         self._announcement = replace(self._announcement, state=WorkerState.DRAINING)
-        announcement = records.encode_worker(self._announcement)
-        self._session.commit([Set(paths.worker(self.id), announcement)]).wait()
+        self._announce()
         self.hand_back(self._crew.withdraw())
 
     def hand_back(self, tasks: Iterable[str]) -> None:

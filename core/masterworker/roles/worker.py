@@ -20,7 +20,7 @@ from .. import __version__
 from ..execution.sandbox import Sandbox
 from ..words import limits
 from ..words.errors import BadConfiguration, ConnectionLost, SessionLost, Unavailable
-from ..words.executor import Executor
+from ..words.executor import Offered
 from ..words.login import Login
 from ..words.model import Worker as WorkerRecord
 from ..words.paths import check_name
@@ -62,7 +62,7 @@ class Worker:
     """A worker process that offers `executors`, by name."""
 
     def __init__(
-        self, hosts: str, executors: Mapping[str, Executor], settings: WorkerSettings | None = None
+        self, hosts: str, executors: Mapping[str, Offered], settings: WorkerSettings | None = None
     ) -> None:
         """Raises BadConfiguration for a name, a number of slots or a configuration that is none."""
         self._hosts = hosts
@@ -199,7 +199,7 @@ class Worker:
             self._rest(session, min(due, incarnation.next_look), stops=1)
 
 
-def _announcement(executors: Mapping[str, Executor], settings: WorkerSettings) -> WorkerRecord:
+def _announcement(executors: Mapping[str, Offered], settings: WorkerSettings) -> WorkerRecord:
     if not executors or len(executors) > limits.MAX_EXECUTORS:
         raise BadConfiguration(
             f"{len(executors)} executors: a worker offers 1 to {limits.MAX_EXECUTORS}"

@@ -100,19 +100,48 @@ class Executor:
         check_executor(self.name)
         if not callable(self.run):
             raise BadConfiguration(f"executor {self.name!r}: run is not callable: {self.run!r}")
-        if not 1 <= self.attempts <= MAX_ATTEMPTS:
-            raise BadConfiguration(
-                f"executor {self.name!r}: attempts={self.attempts!r}, expected 1 to {MAX_ATTEMPTS}"
-            )
-        if self.time_limit is not None and not 0 < self.time_limit < float("inf"):
-            raise BadConfiguration(
-                f"executor {self.name!r}: time_limit={self.time_limit!r}, expected seconds above 0"
-            )
-        if self.inline and self.time_limit is not None:
-            raise BadConfiguration(
-                f"executor {self.name!r}: an inline attempt cannot be stopped, so it can have no "
-                "time_limit: leave out inline=True"
-            )
+        _check_settings(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An executor as a worker knows it that does not have its code.
+
+    `module` is the value of the plugin's entry point: what a child process imports to run it.
+    `refusal` says why the executor does not accept its configuration; it is empty if all is well.
+    The other fields are those of `Executor`.
+    """
+
+    name: str
+    inline: bool = False
+    time_limit: float | None = None
+    attempts: int = 1
+    plugin: str = ""
+    module: str = ""
+    refusal: str = ""
+
+    def __post_init__(self) -> None:
+        check_executor(self.name)
+        _check_settings(self)
+
+
+Offered = Executor | Offer
+"""An executor that a worker runs: inline ones with their code, all others without."""
+
+
+def _check_settings(executor: Offered) -> None:
+    name, limit = executor.name, executor.time_limit
+    if not 1 <= executor.attempts <= MAX_ATTEMPTS:
+        raise BadConfiguration(
+            f"executor {name!r}: attempts={executor.attempts!r}, expected 1 to {MAX_ATTEMPTS}"
+        )
+    if limit is not None and not 0 < limit < float("inf"):
+        raise BadConfiguration(f"executor {name!r}: time_limit={limit!r}, expected seconds above 0")
+    if executor.inline and limit is not None:
+        raise BadConfiguration(
+            f"executor {name!r}: an inline attempt cannot be stopped, so it can have no "
+            "time_limit: leave out inline=True"
+        )
 
 
 _ASKED = re.compile(r"(?:(?P<plugin>[^:\s]+):)?(?P<name>[^:\s]+)\Z")

@@ -133,6 +133,18 @@ class Fields:
                 raise self._fail(key, "a map of executor names to true or false")
         return value
 
+    def reasons(self, key: str) -> Mapping[str, str]:
+        value = self._header.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or len(value) > limits.MAX_EXECUTORS:
+            raise self._fail(key, f"a map of at most {limits.MAX_EXECUTORS} executors")
+        for name, why in value.items():
+            known = isinstance(name, str) and is_executor(name)
+            if not known or not _fits(why, limits.MAX_REASON):
+                raise self._fail(key, "a map of executor names to short texts")
+        return value
+
     def history(self, key: str) -> tuple[Attempt, ...]:
         rows = self._header.get(key)
         if rows is None:

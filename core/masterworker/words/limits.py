@@ -71,6 +71,12 @@ MAX_TEXT: Final = 1_000
 LATEST: Final = 1e12
 """Seconds since the epoch beyond which nothing of ours happens."""
 
+MAX_REASON: Final = 400
+"""Bytes of the reason why a worker does not offer one of its executors."""
+
+MAX_REASONS: Final = 16_000
+"""Bytes of all the reasons of one worker together: beside them, the most executors fit."""
+
 MAX_NAME: Final = 200
 """Characters of a znode's name."""
 

@@ -8,7 +8,7 @@ every task is a NamedTuple: to make one takes a third of the time that a frozen 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -120,7 +120,8 @@ class Worker:
     executors that run in child processes. `executors` maps each name offered to whether it is
     inline. `book` marks a worker that knows only the book's protocol. `keys` are the ids of those
     with which it opens sealed tasks. `owner` is its identity in access lists, empty in an open
-    tree.
+    tree. `unavailable` are executors it was started with and cannot run at present, each with the
+    reason.
     """
 
     executors: Mapping[str, bool]
@@ -134,6 +135,7 @@ class Worker:
     book: bool = False
     keys: tuple[str, ...] = ()
     owner: str = ""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,8 @@ def encode_worker(worker: Worker) -> bytes:
         header["keys"] = list(worker.keys)
     if worker.owner:
         header["owner"] = worker.owner
+    if worker.unavailable:
+        header["unavailable"] = dict(worker.unavailable)
     return _encode(_WORKER, header)
 
 
@@ -281,6 +283,7 @@ def decode_worker(data: bytes) -> Worker:
         started=fields.seconds("started") or 0.0,
         keys=fields.key_ids("keys"),
         owner=fields.text("owner", MAX_IDENTITY),
+        unavailable=fields.reasons("unavailable"),
     )
 
 
