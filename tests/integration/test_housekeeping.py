@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from kazoo.client import KazooClient
 from kazoo.security import ACL, ANYONE_ID_UNSAFE, Permissions
 
 from masterworker.words import records
-from masterworker.words.model import Ledger, State, Status
+from masterworker.words.model import Ledger, State, Status, Task, Worker
 from masterworker.zookeeper.cleaner import Cleaner
-from masterworker.zookeeper.operations import Delete
+from masterworker.zookeeper.operations import Code, Delete, Names, Unreadable
 from masterworker.zookeeper.replies import Reply
 from masterworker.zookeeper.session import Session
 from masterworker.zookeeper.survey import Survey
@@ -136,6 +137,47 @@ def test_client_idle_past_its_folder_goes_on(hosts: str) -> None:
         assert audit(hosts).ok
 
 
+def test_tasks_are_assigned_while_a_sweep_goes_on(
+    hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep of many folders is cut into steps, and the primary assigns between them."""
+    count = 100
+    calls: list[bool] = []  # of each step: whether the task was assigned before it
+    with tree(hosts) as kazoo:
+        for number in range(count):
+            leave_statuses(kazoo, 0, f"{number:016x}")
+        kazoo.create("/assign/w")
+        kazoo.create("/workers/w", records.encode_worker(Worker({"echo": True}, 1, 1)))
+        task = Task(f"{GONE}-1", "echo")
+        step = Cleaner.work
+
+        def work(cleaner: Cleaner, seconds: float, is_urgent: Callable[[], bool]) -> bool:
+            if len(calls) == 3:
+                kazoo.create(f"/tasks/{task.id}", records.encode_task(task, b"x"))
+            calls.append(kazoo.exists(f"/assign/w/{task.id}") is not None)
+            return step(cleaner, seconds, is_urgent)
+
+        monkeypatch.setattr(Cleaner, "work", work)
+        monkeypatch.setattr("masterworker.zookeeper.cleaner.READ_TOGETHER", 1)
+        monkeypatch.setattr("masterworker.roles.master.SWEEP_SLICE", 0.0)
+        with master(hosts):
+            eventually(lambda: len(calls) > count, what="the sweep is done")
+    assert calls.index(True) < count
+
+
+def test_many_folders_are_listed_in_one_request(hosts: str) -> None:
+    """Each has its names, or none if it is missing; one that is closed does not hide the others."""
+    with session(hosts) as ours, tree(hosts) as kazoo:
+        leave_statuses(kazoo, 3)
+        leave_statuses(kazoo, 0, "f" * 16)
+        kazoo.create("/status/closed", acl=[ACL(Permissions.WRITE, ANYONE_ID_UNSAFE)])
+        folders = [f"/status/{GONE}", "/status/none", f"/status/{'f' * 16}", "/status/closed"]
+        some, missing, empty, closed = ours.list_together(folders)
+    assert isinstance(some, list)
+    assert (sorted(some), missing, empty) == (["1", "2", "3"], None, [])
+    assert closed == Unreadable(Code.NO_AUTH)
+
+
 def test_folder_of_a_lost_worker_is_removed(hosts: str) -> None:
     """The empty folder of a worker that is gone goes after a grace; others stay."""
     now = time.monotonic()
@@ -193,11 +235,10 @@ def test_folder_that_vanishes_while_it_is_read(hosts: str) -> None:
 class Closing(Session):
     """A session that finds a client's folder closed whenever it comes to list it."""
 
-    def children(self, path: str, watch: Callable[[Any], None] | None = None) -> Reply[list[str]]:
-        if path == f"/status/{GONE}":
-            closed = ACL(Permissions.ALL & ~Permissions.READ, ANYONE_ID_UNSAFE)
-            self._kazoo.set_acls(path, [closed])
-        return super().children(path, watch)
+    def list_together(self, names: Sequence[str]) -> list[Names]:
+        closed = ACL(Permissions.ALL & ~Permissions.READ, ANYONE_ID_UNSAFE)
+        self._kazoo.set_acls(f"/status/{GONE}", [closed])
+        return super().list_together(names)
 
 
 def test_folder_that_is_closed_while_it_is_judged(hosts: str) -> None:

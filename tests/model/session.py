@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from masterworker.words import paths
 from masterworker.words.errors import ConnectionLost, MasterworkerError, SessionLost
-from masterworker.zookeeper.operations import Code, Create, Found, Operation, Refusal, Znode
+from masterworker.zookeeper.operations import Code, Create, Found, Names, Operation, Refusal, Znode
 from tests.model.store import Callback, Kind, Replica, Store, children
 
 T = TypeVar("T")
@@ -219,12 +219,21 @@ class ModelSession:
         return self._send(request)
 
     def get(self, path: str, watch: Callback | None = None) -> Znode | None:
+        return self.ask(path, watch)()
+
+    def ask(self, path: str, watch: Callback | None = None) -> Callable[[], Znode | None]:
         def request() -> Znode | None:
             if watch is not None and path in self.replica.tree:
                 self.replica.watch(self.identity, Kind.DATA, path, watch)
             return self.replica.tree.get(path)
 
-        return self._send(request).wait()
+        return self._send(request).wait
+
+    def list_together(self, names: Sequence[str]) -> list[Names]:
+        def request() -> list[Names]:
+            return [children(self.replica.tree, path) for path in names]
+
+        return self._send(request).wait() or []
 
     def watch_existence(self, path: str, watch: Callback) -> bool:
         def request() -> bool:

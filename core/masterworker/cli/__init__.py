@@ -6,9 +6,8 @@ ends them.
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import click
 
 from .. import __version__
 from ..words.errors import MasterworkerError
+from . import streams
 from .command import Group, Invocation, Lazy
 from .output import complain
 
@@ -54,11 +54,26 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `mwctl` with `arguments` (the process's own if None) and return its exit code."""
+    streams.hold()
+    code = INTERRUPTED
+    try:
+        code = _run(arguments)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        streams.let_go(interrupted=code == INTERRUPTED)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     invocation = Invocation()
     try:
-        return _run(arguments, invocation)
+        code = cli.main(arguments, prog_name="mwctl", standalone_mode=False, obj=invocation)
+        sys.stdout.flush()
+        return code or 0
     except click.UsageError as error:
-        error.show()
+        with contextlib.suppress(OSError, ValueError):
+            error.show()
         return error.exit_code
     except click.ClickException as error:
         complain(error.format_message())
@@ -66,10 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone. What is still in Python's buffer must not fail once more
-        # when the interpreter ends; the exit code is the one click gives if it meets this earlier.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1  # without a word: the reader of our output has left, as `head` does
     except MasterworkerError as error:
         if invocation.json_log:
             logging.getLogger(__name__).error("%s", error)
@@ -77,18 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(str(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last one to see it
+        if isinstance(error, OSError) and (why := streams.refused()):
+            complain(f"cannot write to stdout: {why}")
+            return 1
         complain(f"unexpected {type(error).__name__}: {error}")
         if invocation.debug:
-            traceback.print_exc()
+            with contextlib.suppress(OSError, ValueError):
+                traceback.print_exc()
         return 1
-
-
-def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may not know every letter
-    try:
-        code = cli.main(arguments, prog_name="mwctl", standalone_mode=False, obj=invocation)
-    finally:
-        sys.stdout.flush()
-    return code or 0

@@ -9,6 +9,7 @@ import click
 
 from ..roles.keyfile import new_key
 from .command import Group
+from .files import sync, write_all
 
 
 @click.group(cls=Group, examples=["mwctl keys new --output /etc/masterworker/keys"])
@@ -51,5 +52,13 @@ def new(key_id: str, output: Path | None) -> None:
         ) from None
     except OSError as error:
         raise click.UsageError(f"--output {output}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"# masterworker keys: the first encrypts, all decrypt\n{line}\n")
+    text = f"# masterworker keys: the first encrypts, all decrypt\n{line}\n"
+    try:
+        try:
+            write_all(descriptor, text.encode())
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        output.unlink()  # half a key is none
+        raise click.ClickException(f"cannot write {output}: {error.strerror}") from None

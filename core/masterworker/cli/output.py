@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,7 +14,11 @@ from typing import Any, Final
 import click
 
 from ..words.limits import MAX_NAME
+from .files import own_descriptor, sync, write_all, write_file
 from .logs import escape, shorten
+
+STDOUT: Final = 1
+"""The descriptor of stdout."""
 
 MAX_CELL: Final = MAX_NAME
 """Characters of one cell of a table: every name of ours is shown whole, and a text that somebody
@@ -31,36 +37,35 @@ format_option = click.option(
 
 
 class OutputPath(click.Path):
-    """A file, or a folder, to be written; the folder it lies in must be there."""
+    """A file to be written, or a folder if `dir_okay`; the folder it lies in must exist."""
 
     def __init__(self, *, dir_okay: bool = False) -> None:
-        super().__init__(writable=True, dir_okay=dir_okay, path_type=Path)
+        super().__init__(dir_okay=dir_okay, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(str(super().convert(value, param, ctx)))
-        if not path.parent.is_dir():
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if own_descriptor(path) is not None:
+            if not path.exists():  # later, the number may be that of a connection
+                self.fail(f"descriptor {path} is not open", param, ctx)
+        elif path.exists():
+            if not os.access(path, os.W_OK):
+                self.fail(f"{path} cannot be written", param, ctx)
+        elif not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}", param, ctx)
         return path
 
 
 def write_bytes(data: bytes, file: Path | None) -> None:
-    """Write exactly these bytes to a file, or to stdout if it is None.
+    """Write exactly these bytes to a file, or to stdout if it is None, and onto the disk behind it.
 
-    A file is there whole or not at all. Raises OSError.
+    A plain file is there whole or not at all. Raises OSError.
     """
     if file is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    elif file.exists() and not file.is_file():  # a device or a pipe
-        file.write_bytes(data)
+        sys.stdout.flush()  # what was written before comes before
+        write_all(STDOUT, data)
+        sync(STDOUT)
     else:
-        part = file.with_name(f".{file.name}.part")
-        try:
-            part.write_bytes(data)
-            part.replace(file)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_file(data, file)
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: str) -> None:
@@ -113,10 +118,11 @@ def complain(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Say on stderr what somebody should know."""
+    """Say on stderr what the user should know."""
     say(f"warning: {message}")
 
 
 def say(message: str) -> None:
-    """Say something on stderr."""
-    click.echo("mwctl: " + escape(message, keep="\n"), err=True)
+    """Say something on stderr, if it can be written."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo("mwctl: " + escape(message, keep="\n"), err=True)

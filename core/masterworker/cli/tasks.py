@@ -171,4 +171,6 @@ def result(task: str, hosts: str, login: Login, output: Path | None, key_file: P
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise click.ClickException(f"cannot write the result: {error}") from error
+        raise click.ClickException(
+            f"cannot write the result to {output or 'stdout'}: {error.strerror}"
+        ) from error

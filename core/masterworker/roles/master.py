@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from .. import __version__
 from ..decisions.plan import plan
@@ -30,6 +31,9 @@ from ..zookeeper.session import DEFAULT_TIMEOUT, Session
 from ..zookeeper.survey import Survey
 
 log = logging.getLogger(__name__)
+
+SWEEP_SLICE: Final = 0.05
+"""Seconds of a round that housekeeping may take; it ends sooner if something wakes the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class _Term:
         while not master.stopping:
             master._wake.clear()
             try:
-                overtaken = self._round()
+                overtaken = self._round(master._wake)
                 pause = 0.0 if overtaken else self._until_next()
             except ConnectionLost as error:
                 log.warning("%s", error)
@@ -174,7 +178,7 @@ class _Term:
                 pause = None
             master.pause(self._session, pause)
 
-    def _round(self) -> bool:
+    def _round(self, wake: threading.Event) -> bool:
         """Read, plan and carry out; whether the plan was overtaken and another is needed at once.
 
         Each move that is refused takes something out of the next plan, so that comes to an end.
@@ -196,14 +200,16 @@ class _Term:
             log.debug("carried out %s", summary)
             overtaken = summary.overtaken > 0
         self._cleaner.mend_folders()
-        if now >= self._next_sweep:
-            self._cleaner.sweep()
+        due = now >= self._next_sweep or self._cleaner.is_sweeping
+        if due and self._cleaner.work(SWEEP_SLICE, wake.is_set):
             failpoint("master.swept")
             self._next_sweep = time.monotonic() + self._sweep_interval
         return overtaken
 
     def _until_next(self) -> float:
         """Seconds until something is due even if no watch fires."""
+        if self._cleaner.is_sweeping:
+            return 0.0
         due = min(self._next_full_look, self._next_sweep)
         put_off = self._survey.next_look()
         if put_off is not None:

@@ -1,35 +1,31 @@
-"""Carrying out the primary's housekeeping: old statuses, balanced books, folders of nobody.
+"""The primary's housekeeping: the folders of workers, and what is over in /status.
 
-Every removal is fenced and conditional on the version that was read, so whoever was faster (a
-client taking its results, say) wins, and the next look decides anew.
+A sweep of /status looks at every entry of it, which can be many. So it is cut into steps of a few
+requests, and goes on from round to round of the primary's loop, which assigns and recovers between
+them. Each write is fenced by the epoch.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from ..decisions import cleaning
 from ..decisions.cleaning import Drop, Entry, Expire, Removal, Retire, Seen
-from ..words import limits, paths, records
-from ..words.errors import BadRecord, NotAuthorized
-from ..words.model import Ledger
-from .failpoints import failpoint
-from .ledgers import write_aside
-from .operations import Check, Code, Create, Delete, Operation, Refusal, Set, Unreadable, Znode
+from ..words import paths
+from ..words.errors import BadRecord
+from .batches import Unit
+from .operations import Check, Create, Delete, Operation, Unreadable, Znode
+from .removing import EXPECTED, Remover, commit, ledger_in, mark
 from .session import Session
 from .survey import Survey
 
 log = logging.getLogger(__name__)
 
-REMOVED_TOGETHER: Final = 200
-"""Statuses removed in one `multi`."""
-
-ACCEPTED_TOGETHER: Final = limits.JUTE_MAXBUFFER // 64
-"""More tasks than one write of a ledger can accept: creating one takes 73 bytes of the request."""
+READ_TOGETHER: Final = 512
+"""Entries of /status read in one step."""
 
 
 class Cleaner:
@@ -49,158 +45,104 @@ class Cleaner:
         self._session = session
         self._survey = survey
         self._fence = Check(paths.EPOCH, epoch)
+        self._remover = Remover(session, survey.quarantine, self._fence)
         self._status_ttl = status_ttl
         self._folder_ttl = folder_ttl
         self._grace = grace
         self._clock = clock
         self._seen: dict[str, Seen] = {}
         self._absent: dict[str, float] = {}
+        self._steps: Iterator[None] | None = None
+
+    # --- the workers' folders ----------------------------------------------------------------
 
     def mend_folders(self) -> None:
-        """Make the assignment folder of a worker that has none; remove those of nobody."""
-        for worker in self._survey.workers.keys() - self._survey.assigned.keys():
-            folder = Create(paths.assignments(worker), owners=self._survey.identity_of(worker))
-            if self._commit(f"folder of worker {worker}", folder) is None:
-                self._survey.quarantine.forget(folder.path)
+        """Make the assignment folder of each worker that has none; remove those of lost workers."""
+        survey = self._survey
+        missing = survey.workers.keys() - survey.assigned.keys()
+        folders = [
+            Create(paths.assignments(name), owners=survey.identity_of(name)) for name in missing
+        ]
+        for path in self._carry_out("folders made for workers", folders):
+            survey.quarantine.forget(path)
         now = self._clock()
-        absent = self._survey.snapshot().absent()
+        absent = survey.snapshot().absent()
         self._absent = {name: self._absent.get(name, now) for name in absent}
-        empty = [name for name in absent if not self._survey.assigned[name]]
-        for worker in cleaning.stale_folders(self._absent, empty, now, self._grace):
-            self._commit(f"folder of lost worker {worker}", Delete(paths.assignments(worker)))
+        empty = [name for name in absent if not survey.assigned[name]]
+        stale = cleaning.stale_folders(self._absent, empty, now, self._grace)
+        removed = [Delete(paths.assignments(name)) for name in stale]
+        self._carry_out("folders of lost workers removed", removed)
+
+    def _carry_out(self, what: str, operations: Sequence[Operation]) -> list[str]:
+        """Carry out what can be, each operation for itself; return the paths of those."""
+        if not operations:
+            return []
+        units = [Unit(operation.path, (operation,)) for operation in operations]
+        report = commit(self._session, self._fence, units)
+        for path, refusal in report.refused:
+            if refusal.code not in EXPECTED:
+                log.warning("housekeeping: %s: %s", path, refusal)
+        if report.done:
+            log.info("housekeeping: %d %s", len(report.done), what)
+        return report.done
+
+    # --- /status -----------------------------------------------------------------------------
 
     def sweep(self) -> None:
         """Look at every entry of /status and remove what has been quiet for too long."""
-        names = self._session.children(paths.STATUS).wait() or []
-        sound = self._survey.quarantine.sift(paths.STATUS, names)
-        entries = list(self._entries(sound))
+        while not self.work(float("inf"), lambda: False):
+            pass
+
+    def work(self, seconds: float, is_urgent: Callable[[], bool]) -> bool:
+        """Go on with the sweep, or begin one; whether it is done.
+
+        It stops after `seconds`, and sooner if something is urgent, but not before one step. A
+        sweep that an error cuts short is over; the next begins anew.
+        """
+        until = self._clock() + seconds
+        steps, self._steps = self._steps or self._sweep(), None
+        for _ in steps:
+            if is_urgent() or self._clock() >= until:
+                self._steps = steps
+                return False
+        return True
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether a sweep has begun and is not done."""
+        return self._steps is not None
+
+    def _sweep(self) -> Iterator[None]:
+        listed = self._session.children(paths.STATUS).wait() or []
+        names = self._survey.quarantine.sift(paths.STATUS, listed)
+        entries: list[Entry] = []
+        for start in range(0, len(names), READ_TOGETHER):
+            entries += self._entries(names[start : start + READ_TOGETHER])
+            yield
         now = self._clock()
         self._seen = cleaning.look(self._seen, entries, now)
-        for removal in cleaning.removals(
-            entries,
-            self._seen,
-            now,
-            status_ttl=self._status_ttl,
-            folder_ttl=self._folder_ttl,
-        ):
-            self._remove(removal)
+        removals = cleaning.removals(
+            entries, self._seen, now, status_ttl=self._status_ttl, folder_ttl=self._folder_ttl
+        )
+        yield from self._remover.drop(_entries_of(Drop, removals))
+        yield from self._remover.expire(_entries_of(Expire, removals))
+        yield from self._remover.retire(_entries_of(Retire, removals))
 
-    def _entries(self, names: list[str]) -> Iterator[Entry]:
+    def _entries(self, names: Sequence[str]) -> Iterator[Entry]:
         for path, found in self._session.read_each([f"{paths.STATUS}/{name}" for name in names]):
             if isinstance(found, Unreadable):
                 self._survey.quarantine.add(path, str(found))
             if not isinstance(found, Znode):
                 continue
             try:
-                ledger = _ledger(found)
+                ledger = ledger_in(found)
             except BadRecord as error:
                 self._survey.quarantine.add(path, str(error))
                 continue
             name = path.rpartition("/")[2]
-            yield Entry(name, found.version, found.children, _mark(found), ledger)
-
-    def _remove(self, removal: Removal) -> None:
-        entry = removal.entry
-        path = f"{paths.STATUS}/{entry.name}"
-        match removal:
-            case Drop():
-                self._commit(f"old status {path}", Delete(path, entry.version))
-            case Retire():
-                self._retire(path, entry)
-            case Expire():
-                self._expire(path, entry)
-
-    def _retire(self, path: str, entry: Entry) -> None:
-        root = self._session.get(paths.STATUS)
-        if root is None or entry.ledger is None:
-            return
-        if entry.ledger.accepted > entry.version * ACCEPTED_TOGETHER:  # or it could fill the sum
-            why = f"its ledger was written {entry.version:,} times, too seldom for what it counts"
-            self._survey.quarantine.add(path, f"{why}: {entry.ledger}")
-            return
-        try:
-            sum_so_far = _ledger(root) or Ledger()
-        except BadRecord as error:
-            self._survey.quarantine.add(paths.STATUS, str(error))
-            return
-        total = _add(sum_so_far, entry.ledger)
-        if not self._sound(path, total):
-            return
-        self._commit(
-            f"settled folder {path}",
-            Delete(path, entry.version),
-            Set(paths.STATUS, records.encode_ledger(total), root.version),
-        )
-
-    def _expire(self, path: str, entry: Entry) -> None:
-        """Remove a folder's statuses and book them, a bounded number in each `multi`.
-
-        The names are listed only now: if the folder has changed since it was judged, one of them
-        may be new. Whoever made it may have given themselves the right to close it meanwhile, and
-        that must not end the primary.
-        """
-        ledger, version = entry.ledger, entry.version
-        try:
-            names = self._session.children(path).wait() or []
-            again = self._session.get(path)
-        except NotAuthorized as error:
-            self._survey.quarantine.add(path, str(error))
-            return
-        if again is None or ledger is None or _mark(again) != entry.mark:
-            return
-        numbers = [n for n in self._survey.quarantine.sift(path, names) if paths.is_number(n)]
-        while numbers:
-            part = numbers[:REMOVED_TOGETHER]
-            after = replace(ledger, expired=ledger.expired + len(part))
-            if not self._sound(path, after):
-                return
-            book_them = write_aside(path, after, version)
-            removed = [Delete(f"{path}/{number}") for number in part]
-            refusal = self._commit(f"{len(part)} old statuses of {path}", *book_them, *removed)
-            if refusal is None:
-                ledger, version = after, version + len(book_them)
-                del numbers[: len(part)]
-            elif refusal.code == Code.NOT_EMPTY:
-                blocked = numbers.pop(refusal.index - 1 - len(book_them))
-                self._survey.quarantine.add(f"{path}/{blocked}", "a status with children")
-            else:
-                return
-
-    def _sound(self, path: str, ledger: Ledger) -> bool:
-        """Whether these books, which the folder at `path` brings about, can be read again."""
-        try:
-            records.check_ledger(ledger)
-        except BadRecord as error:
-            self._survey.quarantine.add(path, str(error))
-            return False
-        return True
-
-    def _commit(self, what: str, *operations: Operation) -> Refusal | None:
-        failpoint("cleaner.before-commit")
-        refusal = self._session.commit([self._fence, *operations]).wait()
-        failpoint("cleaner.after-commit")
-        if refusal is None:
-            log.info("housekeeping: %s", what)
-        elif refusal.index == 0:
-            log.info("housekeeping stops: the epoch is over")
-        elif refusal.code not in (Code.NO_NODE, Code.BAD_VERSION, Code.NODE_EXISTS, Code.NOT_EMPTY):
-            log.warning("housekeeping: %s: %s", what, refusal)
-        return refusal
+            yield Entry(name, found.version, found.children, mark(found), ledger)
 
 
-def _mark(znode: Znode) -> tuple[int, int]:
-    """What changes whenever a znode's data or its children do."""
-    return znode.changed, znode.children_changed
-
-
-def _ledger(znode: Znode) -> Ledger | None:
-    """The books in a znode of /status; None for a plain status, or for data never written."""
-    return records.decode_ledger(znode.data) if records.is_record(znode.data) else None
-
-
-def _add(one: Ledger, other: Ledger) -> Ledger:
-    return Ledger(
-        accepted=one.accepted + other.accepted,
-        taken=one.taken + other.taken,
-        expired=one.expired + other.expired,
-    )
+def _entries_of(kind: type[Removal], removals: Iterable[Removal]) -> list[Entry]:
+    """The entries that are to be removed in this way."""
+    return [removal.entry for removal in removals if isinstance(removal, kind)]

@@ -2,8 +2,9 @@
 
 kazoo's client sends any object that has `type`, `serialize` and `deserialize`. `Multi` (operation
 14) is kazoo's own Transaction with plain operations and an exact answer: which operation failed,
-and why. `MultiRead` (operation 22, ZooKeeper 3.6 and later) reads many znodes in one round trip.
-Both follow org.apache.zookeeper.MultiOperationRecord and MultiResponse of ZooKeeper's Java client.
+and why. `MultiRead` and `MultiList` (operation 22, ZooKeeper 3.6 and later) read and list many
+znodes in one round trip. They follow org.apache.zookeeper.MultiOperationRecord and MultiResponse
+of ZooKeeper's Java client.
 `WhoAmI` (operation 107, ZooKeeper 3.7 and later) asks who the server takes us for.
 """
 
@@ -109,11 +110,14 @@ class Unreadable(NamedTuple):
 Found = Znode | Unreadable | None
 """What a read of one path came to; None if there is no such znode."""
 
+Names = list[str] | Unreadable | None
+"""What listing the children of one path came to; None if there is no such znode."""
+
 
 _INT = struct.Struct("!i")
 _HEADER = struct.Struct("!i?i")
 _STAT_AND_HEADER = struct.Struct("!qqqqiiiqiiqi?i")
-_CREATE, _DELETE, _SET, _GET, _CHILDREN, _CHECK, _ERROR = 1, 2, 5, 4, 8, 13, -1
+_CREATE, _DELETE, _SET, _GET, _LIST, _CHECK, _ERROR = 1, 2, 5, 4, 8, 13, -1
 _END: Final = _HEADER.pack(-1, True, -1)
 _NO_ERROR: Final = (Code.ROLLED_BACK, Code.RUNTIME_INCONSISTENCY)
 
@@ -261,44 +265,48 @@ class MultiRead:
         return f"MultiRead({len(self._paths)} paths)"
 
 
-class MultiExists:
-    """Whether each of many znodes exists, in one request and as of one moment, without their data.
+class MultiList:
+    """The children's names of several znodes in one request, all as of the same moment.
 
-    It is a multi-read of their children, which leaves have none of.
+    The answer has the names of each, None where there is no such znode. Operation 22 like
+    MultiRead; it does not bound the length of the answer, so ask only for folders of known size.
     """
 
     type: ClassVar[int] = 22
 
     def __init__(self, paths: Sequence[str], chroot: str) -> None:
-        self._paths = paths
-        self._chroot = chroot
+        header = _HEADER.pack(_LIST, False, -1)
+        names = [(chroot + path).encode() for path in paths]
+        parts = [b"".join((header, _INT.pack(len(name)), name, b"\0")) for name in names]
+        self._count = len(names)
+        self._wire = b"".join((*parts, _END))
 
     def serialize(self) -> bytes:
-        header = _HEADER.pack(_CHILDREN, False, -1)
-        parts: list[bytes] = []
-        for path in self._paths:
-            name = (self._chroot + path).encode()
-            parts += (header, _INT.pack(len(name)), name, b"\0")
-        parts.append(_END)
-        return b"".join(parts)
+        return self._wire
 
-    def deserialize(self, reply: bytes, offset: int) -> list[bool]:
-        """A znode that may not be read exists."""
-        found: list[bool] = []
+    def deserialize(self, reply: bytes, offset: int) -> list[Names]:
+        found: list[Names] = []
         kind, done, _ = _HEADER.unpack_from(reply, offset)
+        offset += _HEADER.size
         while not done:
-            offset += _HEADER.size
-            (number,) = _INT.unpack_from(reply, offset)  # an error's code, or how many children
+            (number,) = _INT.unpack_from(reply, offset)  # an error's code, or the count of names
             offset += _INT.size
-            found.append(kind != _ERROR or number != Code.NO_NODE)
-            for _ in range(0 if kind == _ERROR else number):
-                (length,) = _INT.unpack_from(reply, offset)
-                offset += _INT.size + length
+            if kind == _ERROR:
+                found.append(None if number == Code.NO_NODE else Unreadable(number))
+            else:
+                names: list[str] = []
+                for _ in range(number):
+                    (length,) = _INT.unpack_from(reply, offset)
+                    offset += _INT.size
+                    names.append(bytes(reply[offset : offset + length]).decode(errors="replace"))
+                    offset += length
+                found.append(names)
             kind, done, _ = _HEADER.unpack_from(reply, offset)
+            offset += _HEADER.size
         return found
 
     def __repr__(self) -> str:
-        return f"MultiExists({len(self._paths)} paths)"
+        return f"MultiList({self._count} paths)"
 
 
 class WhoAmI:

@@ -33,7 +33,18 @@ from . import tls
 from .acls import AccessLists, learn
 from .connection import kazoo_client
 from .handshakes import Handshakes
-from .operations import Code, Create, Found, Multi, MultiRead, Operation, Refusal, Znode
+from .operations import (
+    Code,
+    Create,
+    Found,
+    Multi,
+    MultiList,
+    MultiRead,
+    Names,
+    Operation,
+    Refusal,
+    Znode,
+)
 from .replies import Reply, Verdict
 
 log = logging.getLogger(__name__)
@@ -242,16 +253,27 @@ class Session:
 
     def get(self, path: str, watch: Callable[[Any], None] | None = None) -> Znode | None:
         """A znode's data; `watch` is called once when it next changes."""
+        return self.ask(path, watch)()
+
+    def ask(
+        self, path: str, watch: Callable[[Any], None] | None = None
+    ) -> Callable[[], Znode | None]:
+        """Ask for a znode's data, and return what waits for it: several can be under way."""
         self._require()
         result = self._kazoo.get_async(path, watch=watch)
-        answer = self._reply(result, f"the data of {path}").wait()
-        if answer is None:
-            return None
-        data, stat = answer
-        return Znode(
-            data, stat.version, stat.czxid, stat.mzxid, stat.ephemeralOwner, stat.numChildren,
-            stat.pzxid, stat.mtime / 1000,
-        )  # fmt: skip
+        reply = self._reply(result, f"the data of {path}")
+
+        def wait() -> Znode | None:
+            answer = reply.wait()
+            if answer is None:
+                return None
+            data, stat = answer
+            return Znode(
+                data, stat.version, stat.czxid, stat.mzxid, stat.ephemeralOwner, stat.numChildren,
+                stat.pzxid, stat.mtime / 1000,
+            )  # fmt: skip
+
+        return wait
 
     def watch_existence(self, path: str, watch: Callable[[Any], None]) -> bool:
         """Whether a znode exists; `watch` is called once when that changes, or its data does."""
@@ -279,6 +301,11 @@ class Session:
             size = sum(len(znode.data) for znode in answer if isinstance(znode, Znode))
             self._read_count = _next_count(count, len(part), size)
             yield from zip(part, answer, strict=True)
+
+    def list_together(self, names: Sequence[str]) -> list[Names]:
+        """The children's names of several znodes, in one request: few, or of few children."""
+        what = f"the lists of {len(names)} znodes at {names[0]}"
+        return self.send(MultiList(names, self.chroot), what).wait() or []
 
     def _ask(self, names: Sequence[str]) -> Reply[list[Found]]:
         what = f"a read of {len(names)} znodes at {names[0]}"

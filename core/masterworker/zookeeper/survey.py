@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final
+from itertools import islice
+from typing import Final, TypeVar
 
 from ..decisions.backlog import Backlog
 from ..decisions.plan import Snapshot
@@ -44,6 +45,12 @@ SECONDS_PER_NAME: Final = 10e-6
 """The most that a listing may count for, by its length; a name costs 1 to 2 µs. What it took beyond
 that was spent on waiting for a ZooKeeper that stood still, and to wait nine times as long again
 would only make tasks wait too."""
+
+
+UNDER_WAY: Final = 250
+"""Folders or announcements asked for before the first answer is awaited."""
+
+WatchedT = TypeVar("WatchedT", Listing, Value)
 
 
 class Survey:
@@ -122,10 +129,8 @@ class Survey:
         if self._folders.stale:
             self._folders_listed(set(self._sift(self._folders)))
         stale = {name: listing for name, listing in self._assignments.items() if listing.stale}
-        for listing in stale.values():
-            listing.ask()
         unread: list[str] = []
-        for worker, listing in stale.items():
+        for worker, listing in _asked(stale):
             try:
                 names = set(self._sift(listing))
             except NotAuthorized as error:
@@ -159,13 +164,13 @@ class Survey:
                 self._drop_worker(gone)
             for new in names - self._announcements.keys():
                 self._announcements[new] = Value(self._session, paths.worker(new))
-        for name, value in list(self._announcements.items()):
-            if value.stale:
-                worker = self._worker(value)
-                if worker is None:
-                    self._drop_worker(name)
-                else:
-                    self.workers[name] = worker
+        stale = {name: value for name, value in self._announcements.items() if value.stale}
+        for name, value in _asked(stale):
+            worker = self._worker(value)
+            if worker is None:
+                self._drop_worker(name)
+            else:
+                self.workers[name] = worker
 
     def _drop_worker(self, name: str) -> None:
         del self._announcements[name]
@@ -243,3 +248,12 @@ class Survey:
         except BadRecord as error:
             self.quarantine.add(path, str(error))
             return None
+
+
+def _asked(stale: Mapping[str, WatchedT]) -> Iterator[tuple[str, WatchedT]]:
+    """Each of these with its answer under way: one round trip for many, not one for each."""
+    stream = iter(stale.items())
+    while some := list(islice(stream, UNDER_WAY)):
+        for _, watched in some:
+            watched.ask()
+        yield from some

@@ -7,6 +7,7 @@ flag too, since watches may have been missed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .operations import Znode
@@ -51,11 +52,20 @@ class Listing(_Watched):
 class Value(_Watched):
     """The data of one znode."""
 
+    _asked: Callable[[], Znode | None] | None = None
+
+    def ask(self) -> None:
+        """Send the request, so that several can be under way together."""
+        self.stale = False
+        self._asked = self._session.ask(self.path, self._fired)
+
     def read(self) -> Znode | None:
         """The znode, or None if it does not exist. Raises what Session.get raises."""
-        self.stale = False
         try:
-            return self._session.get(self.path, self._fired)
+            if self._asked is None:
+                self.ask()
+            wait, self._asked = self._asked, None
+            return wait() if wait is not None else None
         except BaseException:
             self.stale = True
             raise

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Final
 
 from ..words import limits, paths
-from .operations import MultiExists
 from .session import Session
 
 PLACES: Final = 2_000
@@ -74,11 +73,10 @@ class Search:
                 *(paths.assignment(worker, task) for worker in workers),
             )
         ]
-        request = MultiExists(places, self._session.chroot)
-        found = self._session.send(request, f"the places of {len(tasks)} tasks").wait() or []
+        found = self._session.list_together(places)  # not read: that would bring their data
         each = len(places) // len(tasks)
         return [
             task
             for index, task in enumerate(tasks)
-            if not any(found[index * each : (index + 1) * each])
+            if all(names is None for names in found[index * each : (index + 1) * each])
         ]
