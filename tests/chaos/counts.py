@@ -91,7 +91,7 @@ class Books:
         self._wrong.add(client)  # what is wrong once stays wrong
         self._findings.add(
             Finding(
-                Promise.BOOKS,
+                Promise.LEDGER,
                 f"the ledger of client {client} says {said[0]} accepted and {said[1]} settled; in "
                 f"truth it is {true[0]} and {true[1]}",
                 zxid=transaction.zxid,

@@ -102,7 +102,7 @@ def _unplanned(said: Journals, reach: Reach, findings: Findings) -> None:
             findings.add(
                 Finding(
                     Promise.ENDED,
-                    f"{end.name} (pid {end.pid}) ended by itself with exit code {end.exit_code}",
+                    f"{end.name} (pid {end.pid}) exited on its own with exit code {end.exit_code}",
                     at=end.at,
                 )
             )

@@ -141,7 +141,7 @@ def test_books_that_do_not_add_up() -> None:
     task = scene.submit(1, booked=False)
     scene.assign(task, scene.one)
     scene.complete(task, scene.one, WORKER)
-    assert broken(scene) == {Promise.BOOKS}
+    assert broken(scene) == {Promise.LEDGER}
 
 
 # --- who writes ------------------------------------------------------------------------------

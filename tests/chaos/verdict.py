@@ -20,18 +20,18 @@ class Promise(StrEnum):
     LOST = "lost"
     RECORDED_TWICE = "recorded twice"
     ACCEPTED_TWICE = "accepted twice"
-    NEVER_ACCEPTED = "never accepted but handed over"
+    NEVER_ACCEPTED = "never accepted but delivered"
     WRONG_VALUE = "wrong value"
     UNANSWERED = "never answered"
     CONSERVATION = "conservation"
-    BOOKS = "books"
+    LEDGER = "ledger"
     STALE_EPOCH = "stale-epoch commit"
-    FOREIGN_MOVE = "moved by somebody else"
+    FOREIGN_MOVE = "moved by the wrong role"
     NO_ASSIGNMENT = "status without its assignment"
     OVERLAP = "two attempts at once"
     SLOTS = "slots exceeded"
     UNEXPLAINED = "unexplained execution"
-    ENDED = "ended by itself"
+    ENDED = "unexpected exit"
 
 
 @dataclass(frozen=True, slots=True)
