@@ -10,14 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from masterworker import BadConfiguration, Client
 from masterworker.dev.cluster import Cluster
+from masterworker.dev.processes import Process
 from masterworker.dev.server import free_ports, port_is_free
+from masterworker.words.errors import Unavailable
 from masterworker.zookeeper.inspection import Inspection
 from masterworker.zookeeper.session import Session
 from tests.waiting import eventually
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.zookeeper
 
 DEV = [sys.executable, "-m", "masterworker", "dev"]
 BARE = ["--masters", "0", "--workers", "0"]  # ZooKeeper alone is quicker to have
+TERMINAL = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])"]
 DEADLINE = 60.0
 
 COUNTING = """
@@ -46,19 +50,25 @@ print("ended after", len(arrivals), flush=True)
 """
 
 
-def dev(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[bytes]:
+def dev(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run `mwctl dev` to its end."""
-    environment = {**os.environ, "PATH": path or os.environ["PATH"]}
     return subprocess.run(
-        [*DEV, *arguments], capture_output=True, timeout=DEADLINE, env=environment, check=False
+        [*DEV, *arguments],
+        capture_output=True,
+        timeout=DEADLINE,
+        env=os.environ | environment,
+        check=False,
     )
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    *arguments: str, wrapper: Sequence[str] = (), **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """`mwctl dev` without a terminal, so that no other signal reaches it than ours."""
     with subprocess.Popen(
-        [*DEV, *arguments],
+        [*wrapper, *DEV, *arguments],
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -96,19 +106,26 @@ def test_file_comes_back_unchanged(tmp_path: Path) -> None:
     source, result = tmp_path / "f.bin", tmp_path / "out.bin"
     source.write_bytes(secrets.token_bytes(300_000))
     script = f"mwctl submit --executor echo --payload {source} --wait --output {result}"
-    done = dev("--workers", "2", "--", "sh", "-c", script, path=path)
+    done = dev("--workers", "2", "--", "sh", "-c", script, PATH=path)
     assert done.returncode == 0, done.stderr
     assert result.read_bytes() == source.read_bytes()
 
 
-def test_command_has_stdout_and_the_exit_code() -> None:
-    """Nothing of ours is on stdout, MWCTL_HOSTS is set, and the command's exit code is dev's."""
-    done = dev(*BARE, "--zookeepers", "3", "--", "sh", "-c", "echo $MWCTL_HOSTS; exit 7")
-    assert done.returncode == 7
-    hosts, rest = done.stdout.decode().split("\n")
-    assert hosts.count("127.0.0.1:") == 3
-    assert rest == ""
-    assert done.stderr == b""
+def test_command_has_stdout_and_the_exit_code(tmp_path: Path) -> None:
+    """Stdout has what the command writes and no more, and the exit code is the command's. Three
+    servers have the port asked for and the next two, and keep their logs where they are told."""
+    port = next(
+        port
+        for port in range(free_ports(1)[0], 65_000)
+        if all(map(port_is_free, range(port, port + 3)))
+    )
+    where = ["--zookeepers", "3", "--port", str(port), "--log-dir", str(tmp_path / "new/logs")]
+    done = dev(*BARE, *where, "--", "sh", "-c", "echo $MWCTL_HOSTS; exit 7")
+    assert (done.returncode, done.stderr) == (7, b"")
+    hosts = ",".join(f"127.0.0.1:{port + number}" for number in range(3))
+    assert done.stdout.decode() == f"{hosts}\n"
+    logs = sorted(file.name for file in (tmp_path / "new/logs").iterdir())
+    assert logs == ["zookeeper-1.log", "zookeeper-2.log", "zookeeper-3.log"]
 
 
 def test_killed_command_is_counted_as_a_shell_does() -> None:
@@ -129,10 +146,9 @@ def test_signal_is_passed_on(name: str) -> None:
 
 def test_ctrl_c_reaches_the_command_once() -> None:
     """At a terminal the command has its Ctrl-C already: a second one could end it cold."""
-    terminal = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])"]
     command = ["--", sys.executable, "-c", COUNTING]
     with subprocess.Popen(
-        [*terminal, *DEV, *BARE, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*TERMINAL, *DEV, *BARE, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert first_line(process) == "ready\r\n"
         stdout, _ = process.communicate(b"\x03", timeout=DEADLINE)
@@ -143,7 +159,7 @@ def test_ctrl_c_reaches_the_command_once() -> None:
     ("arguments", "said"),
     [
         (["--", "no-such-command"], b"no-such-command"),
-        (["--port", "2181", "--zookeepers", "3"], b"--port"),
+        (["--port", "65534", "--zookeepers", "3"], b"ports 65534 to 65536"),
     ],
 )
 def test_wrong_usage_is_refused_at_once(arguments: list[str], said: bytes) -> None:
@@ -156,8 +172,7 @@ def test_wrong_usage_is_refused_at_once(arguments: list[str], said: bytes) -> No
 # --- alone ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serves_until_a_signal(number: signal.Signals) -> None:
+def test_serves_until_a_signal() -> None:
     """Stdout has the hosts string, which serves tasks; the signal ends everything, exit code 0."""
     (port,) = free_ports(1)
     with running("--port", str(port), "--executor", "echo") as process:
@@ -165,7 +180,7 @@ def test_serves_until_a_signal(number: signal.Signals) -> None:
         assert hosts == f"127.0.0.1:{port}\n"
         with Client(hosts.strip()) as client:
             assert client.submit(b"hello", executor="echo").result(DEADLINE) == b"hello"
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
     assert stdout == b""
@@ -206,24 +221,78 @@ def test_death_is_reported(tmp_path: Path) -> None:
     assert f"(pid {zookeeper}) ended (SIGKILL)".encode() in stderr
 
 
-def test_nothing_outlives_dev() -> None:
-    """SIGKILL of dev itself takes everything it started along."""
-    with running("--executor", "echo") as process:
+@pytest.mark.parametrize("end", ["TERM", "HUP", "QUIT", "HUP while it starts", "no terminal"])
+def test_nothing_is_left_behind(end: str, tmp_path: Path) -> None:
+    """However dev is told to end, no folder stays and no process; closing the terminal is one."""
+    closed = end == "no terminal"
+    with running(*BARE, wrapper=TERMINAL if closed else (), TMPDIR=str(tmp_path)) as process:
+        if end == "HUP while it starts":
+            eventually(lambda: list(tmp_path.iterdir()), what="it has its folder")
+        else:
+            assert first_line(process).startswith("127.0.0.1:")
+            assert pids(f"{tmp_path}/")
+        if closed:
+            process.kill()  # the terminal's other end
+        else:
+            process.send_signal(signal.Signals[f"SIG{end.split()[0]}"])
+            assert process.wait(DEADLINE) == 0
+        eventually(lambda: not pids(f"{tmp_path}/"), what="no process is left")
+        eventually(lambda: not list(tmp_path.iterdir()), what="no folder is left")
+
+
+def test_nothing_outlives_dev(tmp_path: Path) -> None:
+    """SIGKILL of dev itself takes everything it started along, and its folder."""
+    with running("--executor", "echo", TMPDIR=str(tmp_path)) as process:
         hosts = first_line(process).strip()
         assert len(pids(f"--hosts={hosts}\0")) == 2
         process.kill()
         eventually(lambda: not pids(f"--hosts={hosts}\0"), what="master and worker are gone")
         port = int(hosts.rpartition(":")[2])
         eventually(lambda: port_is_free(port), what="ZooKeeper is gone")
+        eventually(lambda: not list(tmp_path.iterdir()), what="no folder is left")
 
 
-def test_worker_that_cannot_start_says_why() -> None:
+def test_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     """The error is the guilty process's own, and the exit code that of a bad configuration."""
-    done = dev("--executor", "no-such-executor")
+    done = dev("--executor", "no-such-executor", TMPDIR=str(tmp_path))
     assert done.returncode == 78
     assert done.stdout == b""
     assert b"worker-1" in done.stderr
     assert b"no executor 'no-such-executor'" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("servers", ["1", "3"])
+def test_zookeeper_that_cannot_start_says_why(tmp_path: Path, servers: str) -> None:
+    """The error ends with the last lines of the server's log, and the log is kept where asked."""
+    java, logs = tmp_path / "java", tmp_path / "logs"
+    java.write_text("#!/bin/sh\nseq 100000\necho no such option\nexit 3\n")
+    java.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    done = dev(
+        *("--zookeepers", servers, "--log-dir", str(logs)),
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        TMPDIR=str(tmp_path / "tmp"),
+    )
+    assert done.returncode == 69
+    assert b"ended with exit code 3; its log ends:\n" in done.stderr
+    assert done.stderr.endswith(b"\n100000\nno such option\n")
+    assert len(done.stderr) < 1_000
+    assert (logs / "zookeeper-1.log").read_text().endswith("no such option\n")
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_zookeeper_that_dies_during_the_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error shows the server's log, not that ZooKeeper does not answer."""
+    make = Cluster._process
+
+    def kill_and_make(cluster: Cluster, *arguments: Any) -> Process:
+        cluster.zookeepers[0].kill()
+        return make(cluster, *arguments)
+
+    monkeypatch.setattr(Cluster, "_process", kill_and_make)
+    with pytest.raises(Unavailable, match=r"ZooKeeper server .* ended with exit code -9; its log"):
+        Cluster(workers=0).start()
 
 
 def test_taken_port_is_named() -> None:
@@ -275,7 +344,7 @@ def test_backup_takes_over_from_a_killed_primary() -> None:
 def test_stopping_ends_every_process() -> None:
     """Paused ones too, and nothing is left behind on the disk."""
     with Cluster(executors=["echo"]) as cluster:
-        directory, processes = cluster.directory, cluster.processes
+        directory, processes = cluster.log_dir, cluster.processes
         assert [process.name for process in cluster.workers] == ["worker-1"]
         cluster.workers[0].pause()
     assert not any(process.alive for process in processes)

@@ -27,6 +27,8 @@ from .output import say
 PREFERRED_PORT: Final = 2181
 """The one that `--hosts` names when it is not given, so that other terminals need no option."""
 
+LAST_PORT: Final = 65_535
+
 WATCH_INTERVAL: Final = 0.2
 """Seconds between looks at the processes."""
 
@@ -34,29 +36,38 @@ TAIL: Final = 10
 """Lines shown of the log of a process that ended."""
 
 
+FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+"""Signals that a terminal sends to its whole foreground group: Ctrl-C, Ctrl-\\ and its end."""
+
+
 class Signals:
-    """What SIGINT and SIGTERM do: they go to `command` while one runs, else `stopped` notes them.
+    """How a signal stops everything: it goes to `command` while one runs, else `stopped` notes it.
 
     A second one then ends this process on the spot, and the cluster with it. The handler raises
-    nothing: kazoo turns whatever is raised while it sends a request into a lost connection.
+    nothing: kazoo takes any exception raised while it sends a request for a lost connection. A
+    SIGHUP that is ignored stays ignored, as `nohup` has it.
     """
 
     def __init__(self) -> None:
         self.stopped = 0
         self.command: subprocess.Popen[bytes] | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._arrived)
+        for number in (*FROM_TERMINAL, signal.SIGTERM):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._arrived)
 
     def _arrived(self, number: int, _frame: FrameType | None) -> None:
         if self.command is None:
             self.stopped = number
             signal.signal(number, signal.SIG_DFL)
-        elif not (number == signal.SIGINT and _in_foreground()):
+        elif not (number in FROM_TERMINAL and _in_foreground()):
             self.command.send_signal(number)
 
 
 def _in_foreground() -> bool:
-    """Whether a Ctrl-C at our terminal reaches our whole group, and so the command, by itself."""
+    """Whether a Ctrl-C at our terminal reaches our whole group, and so the command, by itself.
+
+    A terminal that has been closed can no longer be asked: the command may get SIGHUP twice.
+    """
     with contextlib.suppress(OSError), Path("/dev/tty").open("rb") as terminal:
         return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
     return False
@@ -78,7 +89,7 @@ class Watch:
 def _ended(process: Process) -> str:
     code = process.exit_code or 0
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return f"{process} ended ({how}); its log ends:\n{process.tail(TAIL)}"
+    return f"{process} ended ({how}); {process.evidence(TAIL)}"
 
 
 @click.command(
@@ -88,6 +99,7 @@ def _ended(process: Process) -> str:
         "mwctl dev",
         "mwctl dev --masters 2 --workers 3 --executor echo --data-dir /tmp/cluster",
         "mwctl dev --workers 2 -- mwctl submit --executor echo --payload README.md --wait",
+        "mwctl dev --zookeepers 3 --port 2181 --log-dir logs",
         "mwctl dev --zookeepers 3 -- pytest tests",
     ],
 )
@@ -125,13 +137,20 @@ def _ended(process: Process) -> str:
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Where to keep ZooKeeper's data and all logs.  [default: nowhere]",
+    help="Keep ZooKeeper's data in this directory, and the logs unless --log-dir is given.  "
+    "[default: a temporary directory, removed at the end]",
+)
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Keep the logs of all servers, masters and workers in this directory.",
 )
 @click.option(
     "--port",
-    type=click.IntRange(1, 65_535),
-    help=f"ZooKeeper's port.  [default: {PREFERRED_PORT} if it is free and no CMD is given, else "
-    "any free one]",
+    type=click.IntRange(1, LAST_PORT),
+    help="The port of the first ZooKeeper server; the others use the next ones.  "
+    f"[default: {PREFERRED_PORT} if it is free and no CMD is given, else any free port]",
 )
 @click.option(
     "--slots",
@@ -154,6 +173,7 @@ def dev(
     executor: tuple[str, ...],
     zookeepers: str,
     data_dir: Path | None,
+    log_dir: Path | None,
     port: int | None,
     slots: int | None,
     config: Path | None,
@@ -162,24 +182,30 @@ def dev(
     """Run a whole cluster on this machine, for development.
 
     It starts a private ZooKeeper that only this machine can reach, the masters and the workers, and
-    prints the hosts string. SIGINT and SIGTERM stop it.
+    prints the hosts string. Ctrl-C, SIGTERM or closing the terminal stops everything.
 
     With CMD it runs that command with MWCTL_HOSTS set, then stops everything and exits with the
     command's exit code; stdout is the command's alone.
     """
-    if port is not None and zookeepers != "1":
-        raise click.UsageError("--port goes with one ZooKeeper: leave out --zookeepers 3")
+    count = int(zookeepers)
+    if port is not None and port + count - 1 > LAST_PORT:
+        raise click.UsageError(
+            f"--port {port}: {count} ZooKeeper servers use the ports {port} to {port + count - 1}, "
+            f"and the last port is {LAST_PORT}"
+        )
     path = _search_path()
     if cmd and shutil.which(cmd[0], path=path) is None:
         raise click.UsageError(f"there is no command {cmd[0]!r} on the PATH")
-    if port is None and not cmd and zookeepers == "1" and port_is_free(PREFERRED_PORT):
+    preferred = range(PREFERRED_PORT, PREFERRED_PORT + count)
+    if port is None and not cmd and all(map(port_is_free, preferred)):
         port = PREFERRED_PORT
     cluster = Cluster(
         masters=masters,
         workers=workers,
         executors=executor,
-        zookeepers=int(zookeepers),
+        zookeepers=count,
         data_dir=data_dir,
+        log_dir=log_dir,
         port=port,
         slots=slots,
         config=config,
@@ -214,7 +240,7 @@ def _introduce(cluster: Cluster) -> None:
     lines = [
         f"{servers}, {masters} and {workers} run until Ctrl-C",
         f"  executors: {', '.join(sorted(offered)) or 'none'}",
-        f"  logs:      {cluster.directory}",
+        f"  logs:      {cluster.log_dir}",
         "in another terminal:",
         f"  export MWCTL_HOSTS={cluster.hosts}",
         "  mwctl status",

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +25,14 @@ from ..words.errors import (
 from ..zookeeper.inspection import ClusterStatus, Inspection
 from ..zookeeper.session import DEFAULT_TIMEOUT, Session
 from .ensemble import Ensemble
+from .folders import TemporaryFolder
 from .processes import Process, Startable, masterworker_command
 from .server import POLL_INTERVAL, ZooKeeperServer
 
 log = logging.getLogger(__name__)
+
+PREFIX: Final = "masterworker-cluster-"
+"""How the names of temporary folders begin."""
 
 TICK: Final = 0.5
 """Seconds of ZooKeeper's tick at the most. A session expires up to one tick late."""
@@ -52,9 +55,10 @@ class Cluster(Startable):
 
     `executors` are those every worker runs (default: every installed one), `slots` and `config` a
     worker's `--slots` and `--config`. `zookeepers` is 1 for a server or 3 for an ensemble. `port`
-    is that of a single server; without it a free one is found. What ZooKeeper stores, and every
-    process's log, lies in `data_dir` and stays there; without it, in a temporary directory that
-    `stop` removes. `session_timeout` is in seconds.
+    is the first server's, and the others have those that follow; without it free ones are found.
+    ZooKeeper's data stays in `data_dir` and every process's log in `log_dir`, or in `data_dir` if
+    only that is given; what has no place of its own lies in a temporary folder that is removed.
+    `session_timeout` is in seconds.
     """
 
     def __init__(
@@ -65,22 +69,22 @@ class Cluster(Startable):
         executors: Sequence[str] | None = None,
         zookeepers: int = 1,
         data_dir: Path | None = None,
+        log_dir: Path | None = None,
         port: int | None = None,
         session_timeout: float = DEFAULT_TIMEOUT,
         slots: int | None = None,
         config: Path | None = None,
     ) -> None:
-        if zookeepers > 1 and port is not None:
-            raise BadConfiguration("a port can be given to one ZooKeeper, not to an ensemble")
         self._masters, self._workers, self._zookeepers = masters, workers, zookeepers
         self._executors = executors
         self._data_dir = data_dir
-        self._port = port
+        self._given_log_dir = log_dir
+        self._ports = [] if port is None else list(range(port, port + zookeepers))
         self._session_timeout = session_timeout
         self._slots = slots
         self._config = config
         self._opened = ExitStack()
-        self._directory: Path | None = None
+        self._log_dir: Path | None = None
         self._zookeeper: ZooKeeperServer | Ensemble | None = None
         self._session: Session | None = None
         self.masters: list[Process] = []
@@ -94,11 +98,11 @@ class Cluster(Startable):
         return self._running.hosts
 
     @property
-    def directory(self) -> Path:
-        """Where the logs are and what ZooKeeper stores."""
-        if self._directory is None:
+    def log_dir(self) -> Path:
+        """Where the logs are."""
+        if self._log_dir is None:
             raise RuntimeError("this cluster was never started")
-        return self._directory
+        return self._log_dir
 
     @property
     def zookeepers(self) -> list[ZooKeeperServer]:
@@ -152,17 +156,22 @@ class Cluster(Startable):
 
     def stop(self) -> None:
         """Stop everything in order: workers hand back their tasks, then masters, then ZooKeeper."""
-        self._end_session()
-        for group in (self.workers, self.masters):
-            # Without ZooKeeper nothing can be handed back, and nobody need wait for it.
-            _stop(group, STOP_DEADLINE if group and self.serving else 0.0)
-        if self._zookeeper is not None:
-            self._zookeeper.stop()
-        self._opened.close()
+        with ExitStack() as last_first:  # one that fails keeps no other from being stopped
+            last_first.callback(self._opened.close)
+            if self._zookeeper is not None:
+                last_first.callback(self._zookeeper.stop)
+            last_first.callback(self._stop_roles, self.masters)
+            last_first.callback(self._stop_roles, self.workers)
+            last_first.callback(self._end_session)
+
+    def _stop_roles(self, processes: Sequence[Process]) -> None:
+        # Without ZooKeeper nothing can be handed back, and there is nothing to wait for.
+        _stop(processes, STOP_DEADLINE if processes and self.serving else 0.0)
 
     def _start(self) -> None:
-        self._directory = self._open_directory()
-        self._zookeeper = self._new_zookeeper(self._directory / "zookeeper")
+        directory = self._open_directory()
+        self._log_dir = self._open_log_dir(directory)
+        self._zookeeper = self._new_zookeeper(directory / "zookeeper", self._log_dir)
         self._zookeeper.start()
         self.masters = [self._process("master", number) for number in range(1, self._masters + 1)]
         options = self._worker_options()
@@ -176,16 +185,11 @@ class Cluster(Startable):
 
     def _open_directory(self) -> Path:
         if self._data_dir is None:
-            temporary = tempfile.TemporaryDirectory(
-                prefix="masterworker-cluster-", ignore_cleanup_errors=True
-            )
-            return Path(self._opened.enter_context(temporary))
+            return self._opened.enter_context(closing(TemporaryFolder(PREFIX))).path
         directory = self._data_dir.resolve()
-        try:
+        with _writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             lock = self._opened.enter_context((directory / "lock").open("w"))
-        except OSError as error:
-            raise BadConfiguration(f"cannot write to {directory}: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -193,17 +197,28 @@ class Cluster(Startable):
             raise BadConfiguration(f"another cluster runs in {directory}: stop it first") from None
         return directory
 
-    def _new_zookeeper(self, directory: Path) -> ZooKeeperServer | Ensemble:
+    def _open_log_dir(self, directory: Path) -> Path:
+        log_dir = (self._given_log_dir or directory).resolve()
+        with _writing(log_dir):
+            log_dir.mkdir(parents=True, exist_ok=True)
+            (log_dir / "zookeeper-1.log").open("ab").close()
+        return log_dir
+
+    def _new_zookeeper(self, directory: Path, logs: Path) -> ZooKeeperServer | Ensemble:
         tick = min(TICK, self._session_timeout / TICKS)
         if self._zookeepers > 1:
-            return Ensemble(self._zookeepers, directory, tick_time=tick)
-        return ZooKeeperServer(directory, port=self._port, tick_time=tick)
+            return Ensemble(
+                self._zookeepers, directory, ports=self._ports, log_dir=logs, tick_time=tick
+            )
+        port = self._ports[0] if self._ports else None
+        log_file = logs / "zookeeper-1.log"
+        return ZooKeeperServer(directory, port=port, log=log_file, tick_time=tick)
 
     def _process(self, role: str, number: int, *options: str) -> Process:
         name = f"{role}-{number}"
         timeout = f"--session-timeout={self._session_timeout}"
         command = masterworker_command(role, f"--hosts={self.hosts}", timeout, *options)
-        return Process(name, command, log=self.directory / f"{name}.log")
+        return Process(name, command, log=self.log_dir / f"{name}.log")
 
     def _worker_options(self) -> list[str]:
         executors = self._executors or Plugins.probe().names()
@@ -217,16 +232,25 @@ class Cluster(Startable):
 
     def _wait_until_at_work(self) -> None:
         until = time.monotonic() + READY_DEADLINE
-        while missing := self._missing():
+        while True:
             for process in self.processes:
                 if not process.alive:
                     raise _ended(process)
+            late = self._not_at_work()
+            if late is None:
+                return
             if time.monotonic() > until:
                 raise Unavailable(
-                    f"{missing[0]} was not at work within {READY_DEADLINE:g} s; its log ends:\n"
-                    f"{missing[0].tail()}"
+                    f"{late} was not at work within {READY_DEADLINE:g} s; {late.evidence()}"
                 )
             time.sleep(POLL_INTERVAL)
+
+    def _not_at_work(self) -> Process | None:
+        """A process to wait for: a ZooKeeper server while none answers, else a role."""
+        try:
+            return next(iter(self._missing()), None)
+        except Unavailable:
+            return self.zookeepers[0].process
 
     def _missing(self) -> list[Process]:
         """Who is not at work yet; of the masters all, as long as none is in office."""
@@ -267,9 +291,18 @@ def _stop(processes: Sequence[Process], patience: float) -> None:
             process.kill()
 
 
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Turn an OSError into a BadConfiguration that names this directory."""
+    try:
+        yield
+    except OSError as error:
+        raise BadConfiguration(f"cannot write to {directory}: {error.strerror}") from error
+
+
 def _ended(process: Process) -> MasterworkerError:
     """What to raise for a process that ended instead of going to work."""
-    message = f"{process} ended with exit code {process.exit_code}; its log ends:\n{process.tail()}"
+    message = f"{process} ended with exit code {process.exit_code}; {process.evidence()}"
     if process.exit_code == BadConfiguration.exit_code:
         return BadConfiguration(message)
     return Unavailable(message)

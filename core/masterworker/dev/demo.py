@@ -6,10 +6,10 @@ measured as it runs; if one promise is not kept, it says which and ends with exi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..zookeeper.auditor import Auditor
 from ..zookeeper.operations import Znode
 from ..zookeeper.session import Session
 from .cluster import Cluster
+from .folders import TemporaryFolder
 from .processes import Process
 
 SESSION_TIMEOUT: Final = 2.0
@@ -287,8 +288,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story()
     try:
-        with tempfile.TemporaryDirectory(prefix="masterworker-demo-") as folder:
-            config = Path(folder) / "demo.toml"
+        with contextlib.closing(TemporaryFolder("masterworker-demo-")) as folder:
+            config = folder.path / "demo.toml"
             config.write_text(CONFIG)
             play(story, config)
     except NotAsPromised as broken:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..words.errors import BadConfiguration, Unavailable
 from .processes import Startable
 from .server import START_DEADLINE, ZooKeeperServer, free_ports
 
@@ -13,7 +13,9 @@ class Ensemble(Startable):
     """`size` servers, to be killed, paused and restarted one by one through `servers[index]`.
 
     The parameters are those of ZooKeeperServer. With `data_dir`, each server keeps its files in a
-    folder of it, named by the server's id (its index + 1).
+    folder of it, named by the server's id (its index + 1). `ports` are the servers' client ports,
+    one for each; without them they are free ones. With `log_dir`, each server logs to a file there,
+    `zookeeper-1.log` and so on.
     """
 
     def __init__(
@@ -21,16 +23,20 @@ class Ensemble(Startable):
         size: int = 3,
         data_dir: Path | None = None,
         *,
+        ports: Sequence[int] = (),
+        log_dir: Path | None = None,
         tick_time: float = 0.5,
         heap: int = 256 * 1024 * 1024,
         keep_history: bool = False,
     ) -> None:
-        ports = free_ports(3 * size)
-        members = {number + 1: (ports.pop(), ports.pop()) for number in range(size)}
+        free = [port for port in free_ports(4 * size) if port not in ports]
+        members = {number + 1: (free.pop(), free.pop()) for number in range(size)}
+        clients = ports or free
         self.servers = [
             ZooKeeperServer(
                 data_dir and data_dir / str(server_id),
-                port=ports.pop(),
+                port=clients[server_id - 1],
+                log=log_dir and log_dir / f"zookeeper-{server_id}.log",
                 tick_time=tick_time,
                 heap=heap,
                 keep_history=keep_history,
@@ -65,7 +71,7 @@ class Ensemble(Startable):
                 server.launch()
             for server in self.servers:
                 server.wait_until_serving(deadline)
-        except (BadConfiguration, Unavailable):
+        except BaseException:
             self.stop()
             raise
 

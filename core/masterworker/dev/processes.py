@@ -150,6 +150,11 @@ class Process(Startable):
         except TimeoutError:
             self.kill()
 
+    def evidence(self, lines: int = 30) -> str:
+        """Return the end of the output, as the end of a sentence about this process."""
+        tail = self.tail(lines)
+        return f"its log ends:\n{tail}" if tail else "its log is empty"
+
     def tail(self, lines: int = 30) -> str:
         """Return the last `lines` lines of the output, at most 8 KiB of it."""
         try:

@@ -11,13 +11,13 @@ import os
 import random
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..words.errors import BadConfiguration, MasterworkerError, Unavailable
+from ..words.errors import BadConfiguration, Unavailable
+from .folders import TemporaryFolder
 from .processes import Process, Startable
 
 JAVA_LIBRARIES = Path("/usr/share/java")
@@ -166,7 +166,8 @@ class ZooKeeperServer(Startable):
     """One server: standalone, or a member of an ensemble.
 
     `data_dir` keeps its files (`zoo.cfg`, `server.log`, `data/`) and survives; without it they lie
-    in a temporary directory that `stop` removes. Without `port` a free one is found by `start`.
+    in a temporary folder that `stop` removes. `log` is another file than `server.log` for its log.
+    Without `port` a free one is found by `start`.
     `tick_time` is in seconds; the shortest session timeout granted is two ticks, and a session
     expires up to one tick late. `heap` is in bytes.
     With `keep_history`, no transaction log and no snapshot is ever purged.
@@ -185,8 +186,10 @@ class ZooKeeperServer(Startable):
         server_id: int = 1,
         members: Mapping[int, tuple[int, int]] | None = None,
         tls: ServerTls | None = None,
+        log: Path | None = None,
     ) -> None:
         self._given_dir = data_dir
+        self._log = log
         self._given_port = port
         self._tick_time = tick_time
         self._heap = heap
@@ -196,7 +199,7 @@ class ZooKeeperServer(Startable):
         self._tls = tls
         self._port = port
         self._secure_port: int | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryFolder | None = None
         self._process: Process | None = None
 
     @property
@@ -246,7 +249,7 @@ class ZooKeeperServer(Startable):
         """
         try:
             self._start_on_some_port(deadline)
-        except MasterworkerError:
+        except BaseException:
             self.stop()
             raise
 
@@ -262,7 +265,7 @@ class ZooKeeperServer(Startable):
         command = [*java_command(), *self._java_options(directory), str(directory / "zoo.cfg")]
         self._configure(directory)
         self._process = Process(
-            f"ZooKeeper server {self.hosts}", command, log=directory / "server.log"
+            f"ZooKeeper server {self.hosts}", command, log=self._log or directory / "server.log"
         )
         self._process.start()
 
@@ -281,12 +284,14 @@ class ZooKeeperServer(Startable):
             time.sleep(POLL_INTERVAL)
 
     def stop(self) -> None:
-        """Stop the server, if it runs, and remove its temporary directory."""
-        if self._process is not None:
-            self._process.stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None
+        """Stop the server, if it runs, and remove its temporary folder."""
+        try:
+            if self._process is not None:
+                self._process.stop()
+        finally:
+            if self._temporary is not None:
+                self._temporary.close()
+                self._temporary = None
 
     def kill(self) -> None:
         """Kill the server (SIGKILL). Its data stays; `restart` brings it back."""
@@ -325,16 +330,14 @@ class ZooKeeperServer(Startable):
         return f"dataDir={self._directory() / 'data'}" in ask(self.port, "conf", timeout=0.25)
 
     def _unavailable(self, what: str) -> Unavailable:
-        return Unavailable(f"{self.process} {what}; its log ends:\n{self.process.tail()}")
+        return Unavailable(f"{self.process} {what}; {self.process.evidence()}")
 
     def _directory(self) -> Path:
         if self._given_dir is not None:
             return self._given_dir.resolve()
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(
-                prefix="masterworker-zookeeper-", ignore_cleanup_errors=True
-            )
-        return Path(self._temporary.name).resolve()
+            self._temporary = TemporaryFolder("masterworker-zookeeper-")
+        return self._temporary.path
 
     def _configure(self, directory: Path) -> None:
         data = directory / "data"
