@@ -29,8 +29,21 @@ def pending(
                 f"{task.executor!r} has that key: start one with `mwctl worker --executor "
                 f"{task.executor} --key-file FILE`"
             )
+        unable = {
+            name: worker.unavailable[task.executor]
+            for name, worker in workers.items()
+            if task.executor in worker.unavailable
+        }
+        if unable:
+            name, why = min(unable.items())
+            return (
+                f"no worker can run executor {task.executor!r} at present; worker {name} says: "
+                f"{why} (it tries again by itself)"
+            )
         offered = sorted({name for worker in workers.values() for name in worker.executors})
-        there = f"the workers offer {', '.join(offered)}" if offered else "there are no workers"
+        there = f"the workers offer {', '.join(offered)}" if offered else "they offer none"
+        if not workers:
+            there = "there are no workers"
         return (
             f"no ready worker offers executor {task.executor!r} ({there}): "
             f"start one with `mwctl worker --executor {task.executor}`"
