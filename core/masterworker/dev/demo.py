@@ -82,7 +82,7 @@ class Story:
 
 
 class Demo:
-    """The scenes, to be played in the order in which they stand."""
+    """The scenes, in the order in which they are played."""
 
     def __init__(self, story: Story, cluster: Cluster, client: Client, session: Session) -> None:
         self._story = story
@@ -100,8 +100,8 @@ class Demo:
         took = _milliseconds(began)
         same = _count_equal(futures, payloads)
         self._story.tell(
-            f"{same} of {len(files)} files of this repository came back through `echo` byte for "
-            f"byte: {sum(map(len, payloads)):,} bytes in {took}"
+            f"{same} of {len(files)} files came back through `echo` unchanged: "
+            f"{sum(map(len, payloads)):,} bytes in {took}"
         )
         _promise(same == len(files), "every file comes back unchanged")
         return len(files)
@@ -125,7 +125,7 @@ class Demo:
         self._wait_until_done(PRIMARY_DIES_AT)
         victim = self._cluster.primary()
         if victim is None:
-            raise NotAsPromised("there is no primary to be killed")
+            raise NotAsPromised("there is no primary to kill")
         before = self._epoch()
         killed = self._kill(victim, f"the primary, {_name(victim)}")
         self._wait_for(lambda: self._epoch() != before, "a backup master takes over")
@@ -153,23 +153,23 @@ class Demo:
         )
         self._wait_for(self._run(held, status.workers.keys() - {busiest}), "they run elsewhere")
         self._story.tell(
-            f"all of them were with other workers {_milliseconds(killed)} after the kill"
+            f"all of them were assigned to other workers {_milliseconds(killed)} after the kill"
         )
 
     def finish(self, futures: Sequence[TaskFuture], expected: Sequence[bytes]) -> None:
         """Wait for the rest, and compare every result."""
         self._wait_until_done(1.0)
         right = _count_equal(futures, expected)
-        self._story.tell(f"{right} of {len(futures)} results are there and correct")
+        self._story.tell(f"{right} of {len(futures)} results arrived and are correct")
         _promise(right == len(futures), "every task has its result")
 
-    # --- looking on --------------------------------------------------------------------------
+    # --- observing --------------------------------------------------------------------------
 
     def _kill(self, process: Process, what: str) -> float:
         done = self._done()
         killed = time.monotonic()
         process.kill()
-        self._story.tell(f"kill -9 of {what}, with {done} of {len(self._futures)} tasks done")
+        self._story.tell(f"kill -9 {what}, with {done} of {len(self._futures)} tasks done")
         return killed
 
     def _done(self) -> int:
@@ -209,10 +209,10 @@ class Demo:
 
 
 def play(story: Story, config: Path) -> None:
-    """The whole of it. Raises NotAsPromised, or whatever of ours goes wrong."""
+    """Run all scenes. Raises NotAsPromised, or MasterworkerError if something else fails."""
     story.tell(
-        "starting a private ZooKeeper, two masters and three workers of "
-        f"{SLOTS} slots; sessions end after {SESSION_TIMEOUT:g} s of silence"
+        "starting ZooKeeper, 2 masters and 3 workers with "
+        f"{SLOTS} slots; session timeout {SESSION_TIMEOUT:g} s"
     )
     cluster = Cluster(
         masters=2,
@@ -236,7 +236,7 @@ def play(story: Story, config: Path) -> None:
             demo.kill_worker()
             demo.finish(futures, [_digest(payload) for payload in payloads])
             submitted += len(futures)
-        # The client is closed: its books say what it has taken.
+        # The client is closed: its ledger counts every result it has taken.
         _audit(story, session, submitted)
         session.close()
 
