@@ -65,9 +65,7 @@ SENTENCES = [
 
 def test_tree_is_complete() -> None:
     """The table of the tree has every top-level znode, and no other."""
-    tops = {
-        "/" + path.split("/")[1] for path, _ in pages.rows(PAGE, "| Path | What it is |")
-    }
+    tops = {"/" + path.split("/")[1] for path, _ in pages.rows(PAGE, "| Path | What it is |")}
     assert tops == {paths.ACCESS, paths.MASTER, *paths.FOLDERS}
 
 
