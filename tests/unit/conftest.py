@@ -1,9 +1,13 @@
-"""Attempts in child processes: a guardian, and runners of the plugin whose executors misbehave."""
+"""Attempts in child processes: a guardian, and runners of the plugin whose executors misbehave.
+
+And clients that have no ZooKeeper.
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ from masterworker.execution.attempts import Outcome
 from masterworker.execution.guardian import Guardian
 from masterworker.execution.plugins import Plugins
 from masterworker.execution.slots import ProcessRunner
+from masterworker.roles.account import Submission
+from masterworker.roles.courier import Courier
 from masterworker.words.executor import Offer
 from tests.unit.attempts_support import PLUGIN, Outcomes, job
 from tests.unit.throwaway_plugin import install
@@ -87,3 +93,17 @@ def attempt(start: Callable[..., ProcessRunner], outcomes: Outcomes) -> Callable
         return outcomes.of(one)
 
     return run
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[Submission]:
+    """What the clients of a test post; they connect to nothing."""
+    kept: list[Submission] = []
+
+    def post(_courier: Courier, submissions: Iterable[Submission]) -> None:
+        kept.extend(submissions)
+
+    monkeypatch.setattr(Courier, "start", lambda _courier, _timeout: None)
+    monkeypatch.setattr(Courier, "post", post)
+    monkeypatch.setattr(atexit, "register", lambda _close: None)
+    return kept

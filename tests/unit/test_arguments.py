@@ -1,14 +1,12 @@
 """What a client accepts, the primary understands: one rule, the same for those who write and read.
 
-The client here has a courier that keeps what is posted, and no ZooKeeper.
+The clients here keep what is posted, and have no ZooKeeper.
 """
 
 from __future__ import annotations
 
-import atexit
 import math
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,27 +15,9 @@ from hypothesis import strategies as st
 
 from masterworker import BadName, Client, PayloadTooLarge, Refused
 from masterworker.roles.account import Submission
-from masterworker.roles.courier import Courier
 from masterworker.words import limits, records
 from masterworker.words.model import Attempt, Master, Reason, State, Status, Task, Worker
 from tests.unit import strategies  # noqa: F401 - sets the profile
-
-Posted = list[Submission]
-
-
-@pytest.fixture
-def posted(monkeypatch: pytest.MonkeyPatch) -> Posted:
-    """What clients post; they connect to nothing."""
-    kept: Posted = []
-
-    def post(_courier: Courier, submissions: Iterable[Submission]) -> None:
-        kept.extend(submissions)
-
-    monkeypatch.setattr(Courier, "start", lambda _courier, _timeout: None)
-    monkeypatch.setattr(atexit, "register", lambda _close: None)
-    monkeypatch.setattr(Courier, "post", post)
-    return kept
-
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"attempts": 2.5}, TypeError, "attempts=2.5"),
@@ -67,7 +47,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 @pytest.mark.parametrize(("arguments", "kind", "said"), WRONG)
 def test_what_no_task_can_have_is_refused_with_its_value(
-    posted: Posted, arguments: dict[str, Any], kind: type[Exception], said: str
+    posted: list[Submission], arguments: dict[str, Any], kind: type[Exception], said: str
 ) -> None:
     """By `submit`, and by `map` at the call; the wrong type is a TypeError."""
     client = Client()
@@ -79,7 +59,7 @@ def test_what_no_task_can_have_is_refused_with_its_value(
 
 
 @pytest.mark.parametrize("timeout", ["5", None.__class__, True, math.nan])
-def test_a_timeout_that_is_no_number_is_refused(posted: Posted, timeout: Any) -> None:
+def test_a_timeout_that_is_no_number_is_refused(posted: list[Submission], timeout: Any) -> None:
     """By everything that takes one, before it waits; nan is no time either."""
     client = Client()
     for wait in (client.flush, client.close, lambda one: client.map("echo", [], timeout=one)):
@@ -94,7 +74,7 @@ def test_a_timeout_that_is_no_number_is_refused(posted: Posted, timeout: Any) ->
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_payloads_of_each_type_are_copied_when_they_are_sent(
-    posted: Posted, kind: type[bytes | bytearray | memoryview]
+    posted: list[Submission], kind: type[bytes | bytearray | memoryview]
 ) -> None:
     """And a size is counted in bytes, not in a view's items."""
     Client().submit(kind(b"payload"), executor="echo")
@@ -152,7 +132,7 @@ def test_odd_clocks_and_names_of_hosts_spoil_no_record(clock: float, text: str) 
 
 
 def test_a_clock_before_1970_keeps_no_task_from_running(
-    posted: Posted, monkeypatch: pytest.MonkeyPatch
+    posted: list[Submission], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The task says 1970 then: its time of submission is only for people."""
     monkeypatch.setattr(time, "time", lambda: -86_400.0)
