@@ -11,15 +11,24 @@ from typing import Any
 
 import pytest
 
-from masterworker import BadConfiguration, Client, Credentials, Login, PayloadTooLarge, Tls
+from masterworker import (
+    BadConfiguration,
+    Client,
+    Credentials,
+    Login,
+    PayloadTooLarge,
+    TaskFuture,
+    Tls,
+)
 from masterworker.cli.submitting import submit as submit_command
 from masterworker.roles import client as client_module
 from masterworker.roles import environment
 from masterworker.roles.account import Submission
 from masterworker.roles.courier import Courier
 from masterworker.roles.keyfile import new_key
-from masterworker.words import limits
+from masterworker.words import limits, records
 from masterworker.words.login import Login as LoginRecord
+from masterworker.zookeeper.operations import Create
 
 
 def test_tasks_are_posted_in_the_order_of_their_numbers(
@@ -57,8 +66,8 @@ def test_what_is_not_accepted_is_a_set() -> None:
 
 def _submission(number: int) -> Submission:
     task = f"{'0' * 16}-{number}"
-    create = client_module.Create(f"/tasks/{task}")
-    return Submission(number, create, client_module.TaskFuture(task))
+    create = Create(f"/tasks/{task}")
+    return Submission(number, create, TaskFuture(task))
 
 
 def test_payloads_are_prepared_within_a_bound(
@@ -127,7 +136,7 @@ def test_map_takes_what_submit_takes(posted: list[Submission]) -> None:
     results = client.map("echo", [b"a", b"b"], attempts=3, options={"size": "1"}, timeout=0.0)
     with pytest.raises(TimeoutError):
         next(results)
-    tasks = [client_module.records.decode_task("t", one.create.data) for one in posted]
+    tasks = [records.decode_task("t", one.create.data) for one in posted]
     assert [(one.attempts, one.options) for one in tasks] == [(3, {"size": "1"})] * 2
     for window in (0, -1, 2.5, True, None):
         with pytest.raises(ValueError, match="window"):
