@@ -74,7 +74,7 @@ def write_options(
     """Write a command's own options, then those of each section."""
     rows: dict[str, list[tuple[str, str]]] = {"Options": [], **{name: [] for name in SECTIONS}}
     for option in options:
-        if record := option.get_help_record(ctx):
+        if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
             rows[getattr(option, "section", "Options")].append(record)
     for title, records in rows.items():
         if records:
