@@ -42,7 +42,7 @@ POSTED_BYTES: Final = 4 * 1024 * 1024
 MAP_WINDOW: Final = 2_000
 """Tasks that `map` keeps submitted ahead of the result it yields next."""
 
-HURRY: Final = 0.8
+HURRY: Final = 0.5
 """Seconds that a program which is being interrupted waits for what is unsent."""
 
 Payload = bytes | bytearray | memoryview
