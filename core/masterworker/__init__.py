@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .words.errors import (
+    AttemptFailed,
     BadConfiguration,
     BadName,
     ClientClosed,
@@ -36,6 +37,7 @@ __version__: Final = "0.1.0"
 
 __all__ = [
     "Attempt",
+    "AttemptFailed",
     "BadConfiguration",
     "BadName",
     "Client",

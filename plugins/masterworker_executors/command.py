@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from masterworker import PayloadTooLarge, Register, TaskContext, hookimpl
+from masterworker import AttemptFailed, Register, TaskContext, hookimpl
 
 MAX_RESULT = 900_000
 """Bytes. A task's result can have no more, so nobody need read more."""
@@ -29,10 +30,6 @@ STDERR_KEPT = 1_500
 CHUNK = 65_536
 
 Allowed = dict[str, list[str]]
-
-
-class CommandFailed(Exception):
-    """A command ended with an exit code other than 0, or by a signal."""
 
 
 def configure(raw: Mapping[str, Any]) -> Allowed:
@@ -47,47 +44,59 @@ def configure(raw: Mapping[str, Any]) -> Allowed:
         is_argv = isinstance(argv, list) and all(isinstance(word, str) for word in argv)
         if not is_argv or not argv or not argv[0]:
             raise ValueError(f"allow.{name} is {argv!r}, expected ['program', 'argument', ...]")
+        if shutil.which(argv[0]) is None:
+            raise ValueError(
+                f"allow.{name}: there is no program {argv[0]!r} on the PATH of child processes, "
+                f"{os.environ.get('PATH', os.defpath)}: install it, or write its whole path"
+            )
     return allow
 
 
 def command(payload: bytes, task: TaskContext) -> bytes:
-    """Feed the payload to the command the task chose, and return what it writes."""
+    """Feed the payload to the command the task chose, and return what it writes.
+
+    Raises AttemptFailed.
+    """
     name, argv = choose(task.options, task.config)
     with tempfile.TemporaryFile() as stdin:
         # A file, not a pipe: nothing need be written while the command's output is being read.
         stdin.write(payload)
         stdin.seek(0)
-        with subprocess.Popen(
-            argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
+        try:
+            process = subprocess.Popen(
+                argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except OSError as error:
+            raise AttemptFailed(f"command {name!r} cannot be started: {error}") from error
+        with process:
             try:
                 stdout, stderr = _collect(process)
             except BaseException:
                 process.kill()
                 raise
     if len(stdout) > MAX_RESULT:
-        raise PayloadTooLarge(
+        raise AttemptFailed(
             f"command {name!r} wrote more than {MAX_RESULT:,} bytes, the most a result can have, "
             "and was killed: let it store its output and write where"
         )
     if process.returncode != 0:
-        raise CommandFailed(
-            f"command {name!r} {_ended(process.returncode)}; the end of its stderr: "
-            + (stderr.decode(errors="replace").strip() or "(nothing)")
-        )
+        said = stderr.decode(errors="replace").strip()
+        last = f": {said.splitlines()[-1]}" if said else ""
+        more = f"\nthe end of its stderr:\n{said}" if "\n" in said else ""
+        raise AttemptFailed(f"command {name!r} {_ended(process.returncode)}{last}{more}")
     return stdout
 
 
 def choose(options: Mapping[str, str], allowed: Allowed) -> tuple[str, list[str]]:
-    """The name and the command line a task asks for. Raises PermissionError if it may not."""
+    """The name and the command line a task asks for. Raises AttemptFailed if it may not."""
     names = ", ".join(sorted(allowed)) or "none: the worker's [executors.command.allow] is empty"
     name = options.get("command")
     if name is None and len(allowed) == 1:
         (name,) = allowed
     if name is None:
-        raise PermissionError(f"the task's option 'command' must name one; allowed: {names}")
+        raise AttemptFailed(f"the task's option 'command' must name one; allowed: {names}")
     if name not in allowed:
-        raise PermissionError(f"command {name!r:.200} is not allowed; allowed: {names}")
+        raise AttemptFailed(f"command {name!r:.200} is not allowed; allowed: {names}")
     return name, allowed[name]
 
 

@@ -1,24 +1,27 @@
 """Calls a Python function that the operator allows.
 
     [executors.python]
+    path = ["/srv/jobs"]
     allow = ["math:sqrt", "mypackage.jobs:resize"]
 
 A task names the function by its option `function`. The payload is a msgpack map that may have
 "args", a list, and "kwargs", a map; an empty payload calls it without arguments. The result is the
-returned value, as msgpack. What is not on the list, letter for letter, is never imported.
+returned value, as msgpack. What is not on the list, letter for letter, is never imported; what is
+on it is imported when the process starts, so that a mistake is found before the first task.
 """
 
 from __future__ import annotations
 
-import functools
-import pkgutil
+import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from masterworker import Register, TaskContext, hookimpl
+from masterworker import AttemptFailed, Register, TaskContext, hookimpl
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*\Z")
 
@@ -27,35 +30,83 @@ _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*\Z")
 _BOUNDS = {"max_array_len": 100_000, "max_map_len": 100_000, "max_ext_len": 0}
 
 
-def configure(raw: Mapping[str, Any]) -> frozenset[str]:
-    """The functions of the list `allow`; none unless the operator names them."""
-    unknown = sorted(raw.keys() - {"allow"})
+Allowed = Mapping[str, Callable[..., Any]]
+"""The allowed functions, by what the operator's list and the tasks call them."""
+
+
+def configure(raw: Mapping[str, Any]) -> Allowed:
+    """The functions of the list `allow`, imported; none unless the operator names them.
+
+    The folders of the list `path` are searched for their modules, after Python's own.
+    """
+    unknown = sorted(raw.keys() - {"allow", "path"})
     if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; the only one is the list 'allow'")
-    allow = raw.get("allow", [])
-    if not isinstance(allow, list):
-        raise ValueError(f"allow is {allow!r}, expected a list of 'module:function'")
+        raise ValueError(f"unknown key {unknown[0]!r}; there are the lists 'allow' and 'path'")
+    for folder in _texts(raw, "path", "an absolute folder"):
+        if not Path(folder).is_absolute() or not Path(folder).is_dir():
+            raise ValueError(f"path has {folder!r}, which is not an absolute folder that exists")
+        if folder not in sys.path:
+            sys.path.append(folder)
+    allow = _texts(raw, "allow", "'module:function'")
     for reference in allow:
-        if not isinstance(reference, str) or not _REFERENCE.match(reference):
+        if not _REFERENCE.match(reference):
             raise ValueError(f"allow has {reference!r}, expected 'module:function'")
-    return frozenset(allow)
+    return {reference: resolve(reference) for reference in allow}
+
+
+def _texts(raw: Mapping[str, Any], key: str, what: str) -> list[str]:
+    texts = raw.get(key, [])
+    if not isinstance(texts, list):
+        raise ValueError(f"{key} is {texts!r}, expected a list of {what}")
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"{key} has {text!r}, expected {what}")
+    return texts
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The function behind `module:function`. Raises ValueError if there is none."""
+    module, _, name = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except BaseException as error:  # a module may raise anything, SystemExit included
+        searched = ", ".join(sys.path)
+        where = f" (searched: {searched})" if isinstance(error, ModuleNotFoundError) else ""
+        raise ValueError(
+            f"allow has {reference!r}, and {module!r} cannot be imported: "
+            f"{type(error).__name__}: {error}{where}. Install it into this environment, or add its "
+            "folder: path = ['/the/folder']"
+        ) from error
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise ValueError(f"allow has {reference!r}, but {error}") from error
+    if not callable(found):
+        raise ValueError(f"allow has {reference!r}, which is a {type(found).__name__}, no function")
+    return found  # type: ignore[no-any-return]
 
 
 def call(payload: bytes, task: TaskContext) -> bytes:
-    """Call the function the task names with the arguments in the payload."""
+    """Call the function the task names with the arguments in the payload.
+
+    Raises AttemptFailed, and whatever the function raises.
+    """
+    __tracebackhide__ = True  # of a failure, only the function's own frames are worth showing
     reference = task.options.get("function", "")
-    if reference not in task.config:
+    function = task.config.get(reference)
+    if function is None:
         allowed = ", ".join(sorted(task.config)) or "none: the worker's allow-list is empty"
-        raise PermissionError(
+        raise AttemptFailed(
             f"function {reference!r:.200}, the task's option 'function', is not allowed; "
             f"allowed: {allowed}"
         )
     args, kwargs = arguments(payload)
-    value = resolve(reference)(*args, **kwargs)
+    value = function(*args, **kwargs)
     try:
         result: bytes = msgpack.packb(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(
+        raise AttemptFailed(
             f"{reference} returned a {type(value).__name__} that msgpack cannot hold ({error}): "
             "allow a function that returns plain data"
         ) from error
@@ -63,30 +114,21 @@ def call(payload: bytes, task: TaskContext) -> bytes:
 
 
 def arguments(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments in a payload. Raises ValueError if it holds anything else."""
+    """The arguments in a payload. Raises AttemptFailed if it holds anything else."""
     if not payload:
         return [], {}
     try:
         call = msgpack.unpackb(payload, **_BOUNDS)
     except ValueError as error:
-        raise ValueError(f"the payload is not msgpack: {error!r}") from error
+        raise AttemptFailed(f"the payload is not msgpack: {error!r}") from error
     if not isinstance(call, dict) or not call.keys() <= {"args", "kwargs"}:
-        raise ValueError("the payload is no msgpack map of 'args' and 'kwargs'")
+        raise AttemptFailed("the payload is no msgpack map of 'args' and 'kwargs'")
     args, kwargs = call.get("args", []), call.get("kwargs", {})
     if not isinstance(args, list):
-        raise ValueError(f"args is a {type(args).__name__}, expected a list")
+        raise AttemptFailed(f"args is a {type(args).__name__}, expected a list")
     if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
-        raise ValueError("kwargs is no map with text keys")
+        raise AttemptFailed("kwargs is no map with text keys")
     return args, kwargs
-
-
-@functools.cache
-def resolve(reference: str) -> Callable[..., Any]:
-    """The function behind an allowed `module:function`, imported when it is first called."""
-    function = pkgutil.resolve_name(reference)
-    if not callable(function):
-        raise TypeError(f"{reference} is a {type(function).__name__}, not a function")
-    return function  # type: ignore[no-any-return]
 
 
 @hookimpl

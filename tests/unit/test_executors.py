@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -12,10 +13,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from masterworker import PayloadTooLarge, TaskContext
+from masterworker import AttemptFailed, TaskContext
+from masterworker.execution.attempts import execute
 from masterworker.execution.plugins import Plugins
+from masterworker.words.executor import Executor
 from masterworker_executors import command, python
-from masterworker_executors.command import CommandFailed
 from masterworker_executors.echo import echo
 from masterworker_executors.read import read
 
@@ -99,7 +101,7 @@ def test_command_not_allowed(
     allowed: command.Allowed, options: Mapping[str, str], evidence: str
 ) -> None:
     """What the operator has not allowed is refused, and the refusal says what is allowed."""
-    with pytest.raises(PermissionError) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         command.command(b"", context(allowed, **options))
     assert evidence in str(caught.value)
 
@@ -107,10 +109,10 @@ def test_command_not_allowed(
 def test_command_that_fails_shows_code_and_end_of_stderr() -> None:
     """The exit code and the end of stderr, however much there was, are the evidence."""
     failing = script("import sys; sys.stderr.write('x' * 2_000_000 + 'at last'); sys.exit(7)")
-    with pytest.raises(CommandFailed) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         command.command(b"", context({"bad": failing}))
     message = str(caught.value)
-    assert message.startswith("command 'bad' ended with exit code 7; the end of its stderr: xxx")
+    assert message.startswith("command 'bad' ended with exit code 7: xxx")
     assert message.endswith("at last")
     assert len(message) < 2_000
 
@@ -119,13 +121,13 @@ def test_command_that_fails_shows_code_and_end_of_stderr() -> None:
 def test_command_ended_by_a_signal(number: int, name: str) -> None:
     """A signal is named, or numbered if it has no name."""
     dying = script(f"import os; os.kill(os.getpid(), {number})")
-    with pytest.raises(CommandFailed, match=f"was ended by {name};"):
+    with pytest.raises(AttemptFailed, match=f"was ended by {name}$"):
         command.command(b"", context({"dying": dying}))
 
 
 def test_command_that_writes_too_much_is_killed() -> None:
     """An endless output is neither read nor kept beyond what a result can hold."""
-    with pytest.raises(PayloadTooLarge, match="more than 900,000 bytes"):
+    with pytest.raises(AttemptFailed, match="more than 900,000 bytes"):
         command.command(b"", context({"endless": ["cat", "/dev/zero"]}))
 
 
@@ -137,7 +139,7 @@ def test_command_may_write_a_whole_result() -> None:
 
 def test_command_that_does_not_exist() -> None:
     """The failure names the program."""
-    with pytest.raises(FileNotFoundError, match="no-such-program"):
+    with pytest.raises(AttemptFailed, match=r"cannot be started.*no-such-program"):
         command.command(b"", context({"gone": ["no-such-program"]}))
 
 
@@ -150,6 +152,8 @@ def test_command_that_does_not_exist() -> None:
         ({"allow": {"ls": []}}, "allow.ls is []"),
         ({"allow": {"ls": ["ls", 1]}}, "allow.ls is ['ls', 1]"),
         ({"allow": {"ls": [""]}}, "allow.ls is ['']"),
+        ({"allow": {"x": ["no-such-program"]}}, "no program 'no-such-program' on the PATH"),
+        ({"allow": {"x": ["/etc/passwd"]}}, "no program '/etc/passwd'"),
     ],
 )
 def test_command_configuration_refused(raw: dict[str, Any], evidence: str) -> None:
@@ -188,7 +192,7 @@ def test_python_calls_an_allowed_function() -> None:
 
 def test_python_without_arguments() -> None:
     """An empty payload, or a map without the keys, calls without arguments."""
-    task = context(frozenset({"builtins:int"}), function="builtins:int")
+    task = context({"builtins:int": int}, function="builtins:int")
     assert python.call(b"", task) == msgpack.packb(0)
     assert python.call(msgpack.packb({}), task) == msgpack.packb(0)
 
@@ -202,15 +206,15 @@ def test_python_not_allowed_is_not_imported(
     """Only an exact match is looked at; nothing else is so much as imported."""
     (tmp_path / "throw_m.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(PermissionError, match="is not allowed; allowed: math:sqrt"):
-        python.call(packed(1), context(frozenset({"math:sqrt"}), function=function))
+    with pytest.raises(AttemptFailed, match="is not allowed; allowed: math:sqrt"):
+        python.call(packed(1), context({"math:sqrt": math.sqrt}, function=function))
     assert "throw_m" not in sys.modules
 
 
 def test_python_allows_nothing_by_default() -> None:
     """Without configuration no function can be called."""
     config = python.configure({})
-    with pytest.raises(PermissionError, match="allowed: none"):
+    with pytest.raises(AttemptFailed, match="allowed: none"):
         python.call(b"", context(config, function="math:sqrt"))
 
 
@@ -233,23 +237,78 @@ def test_python_allows_nothing_by_default() -> None:
     ids=lambda payload: repr(payload[:16]),
 )
 def test_python_refuses_other_payloads(payload: bytes) -> None:
-    """Whatever is not a bounded map of args and kwargs is refused as a ValueError."""
-    with pytest.raises(ValueError, match=r"payload|args"):
+    """Whatever is not a bounded map of args and kwargs is refused."""
+    with pytest.raises(AttemptFailed, match=r"payload|args"):
         python.arguments(payload)
 
 
 def test_python_result_that_is_no_plain_data() -> None:
     """A value that msgpack cannot hold fails with the function's name and the type."""
-    task = context(frozenset({"builtins:complex"}), function="builtins:complex")
-    with pytest.raises(TypeError, match="builtins:complex returned a complex"):
+    task = context({"builtins:complex": complex}, function="builtins:complex")
+    with pytest.raises(AttemptFailed, match="builtins:complex returned a complex"):
         python.call(packed(1), task)
 
 
-def test_python_reference_that_is_no_function() -> None:
-    """An allowed name that cannot be called says so."""
-    task = context(frozenset({"math:pi"}), function="math:pi")
-    with pytest.raises(TypeError, match="math:pi is a float, not a function"):
-        python.call(b"", task)
+def test_python_finds_modules_in_the_path_of_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the operator's is searched, after all others; what raises there is named."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "throw_jobs.py").write_text("def double(x): return 2 * x\n")
+    (tmp_path / "throw_exit.py").write_text("raise SystemExit('not here')\n")
+    table = {"path": [str(tmp_path)], "allow": ["throw_jobs:double"]}
+    task = context(python.configure(table), function="throw_jobs:double")
+    assert msgpack.unpackb(python.call(packed(4), task)) == 8
+    assert sys.path[-1] == str(tmp_path)
+    with pytest.raises(ValueError, match="'throw_exit' cannot be imported: SystemExit: not here"):
+        python.configure(table | {"allow": ["throw_exit:f"]})
+
+
+# --- what a failure shows ------------------------------------------------------------------------
+
+
+def evidence_of(executor: Executor, task: TaskContext, payload: bytes = b"") -> str:
+    """The evidence of an attempt that fails."""
+    outcome = execute(executor, payload, task)
+    assert outcome.reason is not None
+    return outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("argv", "evidence"),
+    [
+        (["sh", "-c", "echo no luck >&2; exit 3"], "command 'x' ended with exit code 3: no luck"),
+        (["sh", "-c", "exit 4"], "command 'x' ended with exit code 4"),
+        (["sh", "-c", "kill -9 $$"], "command 'x' was ended by SIGKILL"),
+        (
+            ["sh", "-c", "echo first >&2; echo last >&2; exit 5"],
+            "command 'x' ended with exit code 5: last\nthe end of its stderr:\nfirst\nlast",
+        ),
+    ],
+)
+def test_a_failed_command_shows_its_own_words(argv: list[str], evidence: str) -> None:
+    """Exit code or signal and the end of stderr, and no traceback of ours."""
+    executor = Executor("command", command.command)
+    assert evidence_of(executor, context({"x": argv})) == evidence
+
+
+def test_a_failed_function_shows_its_own_frames() -> None:
+    """The traceback begins in the function; where the call itself is wrong, there is none."""
+    allowed = {"f": failing, "g": math.hypot}
+    executor = Executor("python", python.call)
+    evidence = evidence_of(executor, context(allowed, function="f"))
+    assert evidence.startswith("ZeroDivisionError: division by zero\nTraceback")
+    assert "in failing" in evidence
+    assert "masterworker_executors" not in evidence
+    wrong = evidence_of(executor, context(allowed, function="g"), packed(1, k=2))
+    assert wrong == "TypeError: math.hypot() takes no keyword arguments"
+    assert "Traceback" not in evidence_of(executor, context(allowed, function="h"))
+    assert "Traceback" not in evidence_of(executor, context(allowed, function="f"), b"\xc1")
+
+
+def failing() -> None:
+    """Fails in its own code."""
+    1 / 0  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -260,6 +319,13 @@ def test_python_reference_that_is_no_function() -> None:
         ({"allow": ["math.sqrt"]}, "allow has 'math.sqrt'"),
         ({"allow": ["math:*"]}, "allow has 'math:*'"),
         ({"allow": [1]}, "allow has 1"),
+        ({"allow": ["throw_nowhere:f"]}, "No module named 'throw_nowhere' (searched: "),
+        ({"allow": ["throw_nowhere:f"]}, "add its folder: path = ['/the/folder']"),
+        ({"allow": ["math:sqroot"]}, "but module 'math' has no attribute 'sqroot'"),
+        ({"allow": ["math:pi"]}, "'math:pi', which is a float, no function"),
+        ({"path": "/tmp"}, "path is '/tmp', expected a list"),
+        ({"path": ["."]}, "path has '.', which is not an absolute folder"),
+        ({"path": ["/no/such/folder"]}, "path has '/no/such/folder'"),
     ],
 )
 def test_python_configuration_refused(raw: dict[str, Any], evidence: str) -> None:

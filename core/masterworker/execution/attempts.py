@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from ..words import evidence, limits
-from ..words.errors import PayloadTooLarge
+from ..words.errors import AttemptFailed, PayloadTooLarge
 from ..words.executor import Executor, TaskContext
 from ..words.model import Reason, Task
 
@@ -92,8 +92,7 @@ def execute(executor: Executor, payload: bytes, context: TaskContext) -> Outcome
         result = executor.run(payload, context)
     except BaseException as error:  # noqa: BLE001 - even SystemExit ends its attempt and no more
         reason = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.FAILED
-        top = error.__traceback__.tb_next if error.__traceback__ else None  # without our own frame
-        detail = evidence.of_exception(error, top)
+        detail = _evidence(error)
     else:
         if result is None:
             result = b""
@@ -114,3 +113,17 @@ def _objection(executor: str, result: object) -> str:
     except PayloadTooLarge as error:
         return str(error)
     return ""
+
+
+def _evidence(error: BaseException) -> str:
+    """What to tell of an executor's exception: its words, and its own part of the traceback.
+
+    Left out are our frame and those of a caller in between that says so, as for pytest, by a local
+    variable `__tracebackhide__`.
+    """
+    if isinstance(error, AttemptFailed):
+        return evidence.bounded(str(error))
+    top = error.__traceback__.tb_next if error.__traceback__ else None
+    while top is not None and top.tb_frame.f_locals.get("__tracebackhide__") is True:
+        top = top.tb_next
+    return evidence.of_exception(error, top)

@@ -54,6 +54,15 @@ class TaskFailed(MasterworkerError):
         super().__init__(f"task {task_id} {reason.replace('_', ' ')}{where}{detail}")
 
 
+class AttemptFailed(MasterworkerError):
+    """Raised by an executor whose message says all there is to say about the failure.
+
+    The attempt has then failed with that message as its evidence, and without a traceback.
+    """
+
+    exit_code = 3
+
+
 class TaskCancelled(MasterworkerError):
     """A task was cancelled before it had a result."""
 

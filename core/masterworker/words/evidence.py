@@ -51,7 +51,7 @@ def of_exception(error: BaseException, top: TracebackType | None) -> str:
     """
     why = _cut(point_of_exception(error), MAX_POINT)
     trace = "".join(traceback.format_exception(type(error), error, top)).rstrip()
-    return evidence(why, trace.removesuffix(f"\n{why}"))
+    return evidence(why, "" if trace == why else trace.removesuffix(f"\n{why}"))
 
 
 def point_of_exception(error: BaseException) -> str:
