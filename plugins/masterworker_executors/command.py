@@ -5,19 +5,22 @@
     words = ["/usr/bin/wc", "-w"]
 
 A task chooses one by its option `command`; where only one is allowed, it need not say. No shell is
-involved, and no part of the command line comes from the task.
+involved, and no part of the command line comes from the task. The result is there when the command
+itself ends; what it left running is ended with the attempt.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import selectors
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from masterworker import AttemptFailed, Register, TaskContext, hookimpl
 
@@ -28,6 +31,9 @@ STDERR_KEPT = 1_500
 """Bytes of the end of stderr that a failure shows."""
 
 CHUNK = 65_536
+
+PIPE_MOST = 1 << 20
+"""Bytes. No pipe holds more unless root allows it."""
 
 Allowed = dict[str, list[str]]
 
@@ -68,22 +74,18 @@ def command(payload: bytes, task: TaskContext) -> bytes:
             )
         except OSError as error:
             raise AttemptFailed(f"command {name!r} cannot be started: {error}") from error
-        with process:
-            try:
-                stdout, stderr = _collect(process)
-            except BaseException:
-                process.kill()
-                raise
+        with _Ending(process) as ending:
+            stdout, stderr = _collect(process, ending)
     if len(stdout) > MAX_RESULT:
         raise AttemptFailed(
             f"command {name!r} wrote more than {MAX_RESULT:,} bytes, the most a result can have, "
             "and was killed: let it store its output and write where"
         )
-    if process.returncode != 0:
+    if ending.code != 0:
         said = stderr.decode(errors="replace").strip()
         last = f": {said.splitlines()[-1]}" if said else ""
         more = f"\nthe end of its stderr:\n{said}" if "\n" in said else ""
-        raise AttemptFailed(f"command {name!r} {_ended(process.returncode)}{last}{more}")
+        raise AttemptFailed(f"command {name!r} {_ended(ending.code)}{last}{more}")
     return stdout
 
 
@@ -100,33 +102,83 @@ def choose(options: Mapping[str, str], allowed: Allowed) -> tuple[str, list[str]
     return name, allowed[name]
 
 
-def _collect(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """All of stdout and the end of stderr; stops and kills once stdout is too much for a result."""
+class _Ending:
+    """The end of a command itself: what it started may go on, and hold its output open.
+
+    `code` is its exit code, or the negative number of the signal that ended it.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pidfd = os.pidfd_open(process.pid)
+        self.code = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the command unless it has ended, and take its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            if not _is_ready(self.pidfd):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        try:
+            # Not by way of Popen: where SIGCHLD is ignored, it takes an exit code of 0 for granted.
+            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            code = 0 if ended is None else ended.si_status
+            self.code = code if ended is None or ended.si_code == os.CLD_EXITED else -code
+        except ChildProcessError:
+            raise AttemptFailed(
+                "the command's exit code is unknown: something in this process ignores SIGCHLD"
+            ) from None
+        finally:
+            self._process.returncode = self.code
+            os.close(self.pidfd)
+            for stream in (self._process.stdout, self._process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def _collect(process: subprocess.Popen[bytes], ending: _Ending) -> tuple[bytes, bytes]:
+    """All of stdout and the end of stderr; stops once stdout is too much for a result."""
     stdout, stderr = bytearray(), b""
-    for stream, chunk in _chunks(process):
+    for stream, chunk in _chunks(process, ending):
         if stream is process.stderr:
             stderr = (stderr + chunk)[-STDERR_KEPT:]
             continue
         stdout += chunk
         if len(stdout) > MAX_RESULT:
-            process.kill()
             break
     return bytes(stdout), stderr
 
 
-def _chunks(process: subprocess.Popen[bytes]) -> Iterator[tuple[IO[bytes], bytes]]:
-    """What the command writes, as it comes, with the stream it came on, until both are closed."""
+def _chunks(process: subprocess.Popen[bytes], ending: _Ending) -> Iterator[tuple[IO[bytes], bytes]]:
+    """What the command writes, as it comes, with the stream it came on, until the command ends."""
     with selectors.DefaultSelector() as selector:
         for stream in (process.stdout, process.stderr):
             if stream is not None:
+                os.set_blocking(stream.fileno(), False)
                 selector.register(stream, selectors.EVENT_READ, stream)
-        while selector.get_map():
-            for key, _ in selector.select():
-                chunk = os.read(key.fd, CHUNK)
-                if chunk:
-                    yield key.data, chunk
-                else:
-                    selector.unregister(key.fileobj)
+        selector.register(ending.pidfd, selectors.EVENT_READ)
+        ended = False
+        while not ended:
+            ready = [key for key, _ in selector.select()]
+            # What it wrote before its end is all in the pipes by then: one more read of each.
+            ended = any(key.fd == ending.pidfd for key in ready)
+            for key in list(selector.get_map().values()) if ended else ready:
+                if key.fd == ending.pidfd:
+                    continue
+                with contextlib.suppress(BlockingIOError):
+                    chunk = os.read(key.fd, PIPE_MOST if ended else CHUNK)
+                    if chunk:
+                        yield key.data, chunk
+                    else:
+                        selector.unregister(key.fileobj)
+
+
+def _is_ready(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _ended(code: int) -> str:

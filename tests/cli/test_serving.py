@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from masterworker import Client, TaskFailed
 from masterworker.dev.processes import Process, masterworker_command
 from tests.cli.calling import mwctl
 from tests.cli.conftest import Cluster, wait_for_workers
@@ -180,3 +182,58 @@ def test_a_fatal_error_is_a_json_line_in_a_json_log() -> None:
     lines = [json.loads(line) for line in ended.err.splitlines()]
     assert lines[-1]["level"] == "ERROR"
     assert "nosuch" in lines[-1]["message"]
+
+
+UNKIND = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""A parent that leaves a program with SIGCHLD ignored and every signal blocked."""
+
+COMMANDS = """
+[executors.command]
+time_limit = 0.5
+[executors.command.allow]
+code = ["sh", "-c", "exit 3"]
+signal = ["sh", "-c", "kill -9 $$"]
+leave = ["sh", "-c", "sleep 600 & echo hi"]
+hang = ["sleep", "600"]
+"""
+
+
+def test_an_unkind_parent_and_unkind_commands(hosts: str, tmp_path: Path) -> None:
+    """What the parent ignored or blocked changes nothing: failures fail, and SIGTERM is heard.
+
+    A command that leaves a process behind has its result, and one that hangs has its time limit.
+    """
+    config = tmp_path / "config.toml"
+    config.write_text(COMMANDS)
+    env = {"MWCTL_HOSTS": hosts}
+    options = ["--executor=command", f"--config={config}", "--slots=1"]
+    prefix = [sys.executable, "-c", UNKIND]
+    with (
+        Process("master", masterworker_command("master"), env, log=tmp_path / "master.log"),
+        Process(
+            "worker",
+            [*prefix, *masterworker_command("worker", *options)],
+            env,
+            log=tmp_path / "worker.log",
+        ) as worker,
+        Client(hosts) as client,
+    ):
+        reasons = {
+            name: client.submit(b"", executor="command", options={"command": name})
+            for name in ("code", "signal", "hang")
+        }
+        left = client.submit(b"", executor="command", options={"command": "leave"})
+        assert left.result(DEADLINE) == b"hi\n"
+        failures = {name: future.exception(DEADLINE) for name, future in reasons.items()}
+        assert "ended with exit code 3" in str(failures["code"])
+        assert "was ended by SIGKILL" in str(failures["signal"])
+        hanging = failures["hang"]
+        assert isinstance(hanging, TaskFailed)
+        assert (hanging.reason, "time limit of 0.5 s" in str(hanging)) == ("timed_out", True)
+        os.kill(worker.pid, signal.SIGTERM)
+        assert worker.wait(DEADLINE) == 0

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from masterworker import BadConfiguration, TaskContext
-from masterworker.execution.configuration import check_tables, configure, load_configuration
+from masterworker.execution.configuration import (
+    check_tables,
+    configure,
+    load_configuration,
+    split_time_limits,
+    with_time_limits,
+)
 from masterworker.words.executor import Executor
 
 
@@ -114,3 +120,30 @@ def test_table_for_an_executor_not_run_here(caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.WARNING):
         check_tables(EXECUTORS, {"other": {}})
     assert "[executors.other] is not used: this worker runs plain, sized" in caplog.text
+
+
+# --- time limits -------------------------------------------------------------------------------
+
+
+def test_an_operator_sets_the_time_limit_of_any_executor() -> None:
+    """The key is the worker's: no executor sees it, and it replaces the executor's own limit."""
+    tables, limits = split_time_limits({"sized": {"limit": 3, "time_limit": 60}, "plain": {}})
+    assert (tables, limits) == ({"sized": {"limit": 3}, "plain": {}}, {"sized": 60.0})
+    tables, limits = split_time_limits({"plain": {"time_limit": 0.5}})
+    assert tables == {}
+    executors = with_time_limits(EXECUTORS, limits)
+    assert (executors["plain"].time_limit, executors["sized"].time_limit) == (0.5, None)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "60", float("inf"), float("nan"), [1]])
+def test_a_time_limit_that_is_none_is_refused(value: object) -> None:
+    """The message says which table, and what was expected."""
+    with pytest.raises(BadConfiguration, match=r"\[executors.plain\]: time_limit is .*above 0"):
+        split_time_limits({"plain": {"time_limit": value}})
+
+
+def test_an_inline_executor_can_have_no_time_limit() -> None:
+    """Nothing could enforce it, so the worker does not start."""
+    inline = {"plain": Executor("plain", run, inline=True)}
+    with pytest.raises(BadConfiguration, match="inline attempt cannot be stopped"):
+        with_time_limits(inline, {"plain": 1.0})

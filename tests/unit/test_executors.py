@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,25 @@ def test_command_ended_by_a_signal(number: int, name: str) -> None:
     dying = script(f"import os; os.kill(os.getpid(), {number})")
     with pytest.raises(AttemptFailed, match=f"was ended by {name}$"):
         command.command(b"", context({"dying": dying}))
+
+
+def test_command_ends_when_it_ends_itself_and_not_with_what_it_left() -> None:
+    """What holds its output open does not keep the result, and all that was written is in it."""
+    leaving = ["sh", "-c", "head -c 200000 /dev/zero; sleep 3 & echo hi; echo $! >&2"]
+    began = time.monotonic()
+    result = command.command(b"", context({"leaving": leaving}))
+    assert time.monotonic() - began < 3
+    assert result == bytes(200_000) + b"hi\n"
+
+
+def test_command_whose_exit_code_is_lost_has_failed() -> None:
+    """Where SIGCHLD is ignored nobody learns the exit code, and it is not taken for 0."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(AttemptFailed, match="exit code is unknown"):
+            command.command(b"", context({"bad": ["sh", "-c", "exit 3"]}))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_command_that_writes_too_much_is_killed() -> None:

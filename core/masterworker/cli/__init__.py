@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,9 +17,11 @@ from typing import Final
 import click
 
 from .. import __version__
+from ..execution.process_state import INTENDED, reset_signals
 from ..words.errors import MasterworkerError
 from . import streams
 from .command import Group, Invocation, Lazy
+from .init import become_init
 from .output import complain
 
 INTERRUPTED: Final = 130
@@ -54,6 +57,8 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `mwctl` with `arguments` (the process's own if None) and return its exit code."""
+    if arguments is None:
+        _prepare_process()
     streams.hold()
     code = INTERRUPTED
     try:
@@ -97,3 +102,10 @@ def _run(arguments: Sequence[str] | None) -> int:
             with contextlib.suppress(OSError, ValueError):
                 traceback.print_exc()
         return 1
+
+
+def _prepare_process() -> None:
+    """Put right what the parent may have left wrong, before any thread or connection exists."""
+    reset_signals(keep=INTENDED)
+    if os.getpid() == 1:
+        become_init()

@@ -12,9 +12,10 @@ from typing import Final, Protocol
 import click
 
 from ..execution import prctl
-from ..execution.configuration import load_configuration
+from ..execution.configuration import load_configuration, split_time_limits, with_time_limits
 from ..execution.loading import load_inline
 from ..execution.plugins import Plugins
+from ..execution.process_state import KERNEL, ProcessState
 from ..execution.sandbox import Sandbox, find_user, parse_limits
 from ..roles.keyfile import load_keys
 from ..roles.master import Master, MasterSettings
@@ -209,7 +210,8 @@ def worker(
     ones after their grace period. A second one ends it cold, with exit code 143 or 130; its tasks
     are then recovered by the master.
     """
-    configs = load_configuration(config) if config else {}
+    tables = load_configuration(config) if config else {}
+    configs, time_limits = split_time_limits(tables, config)
     sandbox = Sandbox(
         pass_env=pass_env,
         user=find_user(task_user) if task_user else None,
@@ -230,7 +232,11 @@ def worker(
     prctl.hide()
     plugins = Plugins.probe(executor, configs, file=config, sandbox=sandbox)
     # From here on code of inline executors runs in this process: Signals comes after it.
-    role = Worker(hosts, load_inline(plugins.executors(executor)), settings)
+    known = ProcessState(KERNEL)
+    executors = load_inline(with_time_limits(plugins.executors(executor), time_limits))
+    for changed in known.restore():
+        log.warning("loading the plugins changed %s of this worker and left it so", changed)
+    role = Worker(hosts, executors, settings)
     signals = Signals(role)
     role.run()
     if role.stopped_cold:

@@ -3,19 +3,20 @@
 It reads requests from one pipe and writes answers to another; the two numbers are their file
 descriptors. First it says that it has started. The first request says in what bounds to work, which
 plugin to load and which of its executors, and the answer is that it is ready, and which of them
-cannot be run. Each further request is a task, and the answer is its result or why there is none. It
-ends when the worker does: at the end of the pipe, or by the kernel's hand while an executor is at
-work.
+cannot be run. Each further request is a task, and the answer is its result or why there is none.
+Every attempt finds the process as it was when the plugin had been loaded. It ends when the worker
+does: at the end of the pipe, or by the kernel's hand while an executor is at work.
 """
 
 from __future__ import annotations
 
+import contextvars
 import faulthandler
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..words.errors import BadConfiguration
@@ -24,8 +25,12 @@ from ..words.limits import MAX_DETAIL
 from . import frames, prctl
 from .attempts import execute
 from .configuration import configured, table_name
+from .leftovers import Leftovers
 from .loading import evidence, load
+from .process_state import EVERYTHING, KERNEL, ProcessState, reset_signals
 from .sandbox import allow_cpu, confine
+
+logger = logging.getLogger("masterworker.execution.child")  # the name here is __main__
 
 Answer = dict[str, Any]
 Call = Callable[[Mapping[str, Any]], Answer]
@@ -35,6 +40,7 @@ Call = Callable[[Mapping[str, Any]], Answer]
 def main(requests: int, answers: int) -> None:
     """Serve until the worker closes its end of `requests`."""
     prctl.die_with_parent()
+    reset_signals()
     # Handlers that do nothing, not SIG_IGN: that would be inherited by what executors start.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # when to stop is the worker's to say
@@ -50,14 +56,40 @@ def main(requests: int, answers: int) -> None:
     if wanted is None:
         return
     confine(wanted["limits"], new_privileges=wanted["new_privileges"])
+    known = ProcessState(KERNEL)
     executors, refused = _load(wanted["plugin"], wanted["module"], wanted["tables"])
+    _tell(known.restore(), "loading the plugin")
+    known, leftovers = ProcessState(EVERYTHING), Leftovers()
     _write(answers, {"ready": True, "refused": refused})
     while (request := _read(requests)) is not None:
         allow_cpu(wanted["limits"])
-        answer = executors[request["executor"]](request)
+        # In a context of its own, no attempt finds the context variables of another.
+        answer = contextvars.copy_context().run(executors[request["executor"]], request)
         if os.getpid() != this:
             os._exit(1)  # a fork that an executor let escape must not answer for its parent
-        _write(answers, answer)
+        _write(answers, answer | _tidy(known, leftovers))
+
+
+def _tidy(known: ProcessState, leftovers: Leftovers) -> Answer:
+    """Undo what an attempt did to this process. The answer has `spent` if that cannot be done.
+
+    The worker then ends this process, which must not serve another attempt.
+    """
+    try:
+        killed, gone = leftovers.end()
+        if killed:
+            logger.info("processes that the attempt left behind were killed: %d", killed)
+        changed = known.restore() + ([] if gone else ["processes"])
+        _tell(changed, "the attempt")
+    except BaseException as error:  # noqa: BLE001 - a handler of the attempt's can raise anything
+        logger.info("cannot restore this process after the attempt: %r", error)
+        changed = ["everything"]
+    return {"spent": True} if changed else {}
+
+
+def _tell(changed: Sequence[str], culprit: str) -> None:
+    if changed:
+        logger.info("%s changed this process and left it so: %s", culprit, ", ".join(changed))
 
 
 def _load(

@@ -11,14 +11,18 @@ from __future__ import annotations
 import logging
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..words.errors import BadConfiguration
 from ..words.executor import Executor, Offered
 from ..words.paths import check_executor
 
 logger = logging.getLogger(__name__)
+
+TIME_LIMIT: Final = "time_limit"
+"""The key of an executor's table that is the worker's own."""
 
 
 def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
@@ -50,6 +54,45 @@ def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
                 f"{path}: executors.{name} is {table!r}, expected a table [executors.{name}]"
             )
     return tables
+
+
+def split_time_limits(
+    tables: Mapping[str, Mapping[str, Any]], file: Path | None = None
+) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """The tables without their key `time_limit`, and the time limits in seconds, by executor.
+
+    That key can stand in every table: the worker enforces it, whatever the executor knows of it.
+    Raises BadConfiguration.
+    """
+    rest: dict[str, dict[str, Any]] = {}
+    limits: dict[str, float] = {}
+    for name, table in tables.items():
+        if TIME_LIMIT not in table:
+            rest[name] = dict(table)
+            continue
+        limit = table[TIME_LIMIT]
+        is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+        if not is_number or not 0 < limit < float("inf"):
+            raise BadConfiguration(
+                f"{table_name(name, file)}: {TIME_LIMIT} is {limit!r}, expected seconds above 0"
+            )
+        limits[name] = float(limit)
+        if others := {key: value for key, value in table.items() if key != TIME_LIMIT}:
+            rest[name] = others
+    return rest, limits
+
+
+def with_time_limits(
+    executors: Mapping[str, Offered], limits: Mapping[str, float]
+) -> dict[str, Offered]:
+    """The executors, with the operator's time limits in place of their own.
+
+    Raises BadConfiguration for one that runs inline: no limit can be enforced there.
+    """
+    return {
+        name: replace(executor, time_limit=limits[name]) if name in limits else executor
+        for name, executor in executors.items()
+    }
 
 
 def check_tables(

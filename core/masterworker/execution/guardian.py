@@ -24,6 +24,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 logger = logging.getLogger(__name__)
@@ -174,8 +176,7 @@ class Guardian:
     def _kill_all(self) -> None:
         """Do what a guardian that hangs did not; no group's number is another's yet: see forget."""
         for group in self._groups:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+            kill_group(group)
 
     def _listen(self) -> None:
         """Take note of what the guardian has said so far."""
@@ -192,8 +193,41 @@ class Guardian:
             self._killed |= killed
 
 
+def kill_group(group: int) -> None:
+    """Kill a process group, and what its leader has below it that left the group.
+
+    Where the leader is gone, so is the knowledge of what left the group.
+    """
+    strays = descendants(group)
+    with contextlib.suppress(OSError):  # the group is gone
+        os.killpg(group, signal.SIGKILL)
+    for pid in strays:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int, spared: Collection[int] = ()) -> set[int]:
+    """The processes below `pid`, without `spared` and what is below those."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        children = _children(waiting.pop()) - found - set(spared)
+        found |= children
+        waiting += children
+    return found
+
+
+def _children(pid: int) -> set[int]:
+    children: set[int] = set()
+    with contextlib.suppress(OSError):  # it or one of its threads is gone
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children.update(map(int, (thread / "children").read_bytes().split()))
+    return children
+
+
 def main() -> None:
     """The guardian's own process: sleep until told something or until the lease has ended."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker's parent may have blocked some
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it goes when the worker has gone, not before
     os.set_blocking(sys.stdout.fileno(), False)  # telling must not keep it from killing
@@ -236,8 +270,7 @@ def _kill(groups: set[int]) -> None:
         group = groups.pop()
         with contextlib.suppress(OSError):  # the worker is gone, or not reading
             os.write(sys.stdout.fileno(), b"killed %d\n" % group)
-        with contextlib.suppress(OSError):  # the group is gone
-            os.killpg(group, signal.SIGKILL)
+        kill_group(group)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,20 @@ import os
 import signal
 from typing import Final
 
-_SET_PDEATHSIG: Final = 1  # these three: linux/prctl.h
+_SET_PDEATHSIG: Final = 1  # these four: linux/prctl.h
 _SET_DUMPABLE: Final = 4
+_SET_CHILD_SUBREAPER: Final = 36
 _SET_NO_NEW_PRIVS: Final = 38
 
 
 def die_with_parent() -> None:
     """Be killed when the thread that started this process is gone."""
     _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, as init is for all others."""
+    _prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def gain_no_privileges() -> None:

@@ -23,7 +23,7 @@ from ..words import limits
 from ..words.evidence import evidence
 from ..words.model import Reason
 from . import frames
-from .guardian import Guardian
+from .guardian import Guardian, kill_group
 from .sandbox import User
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class ChildProcess:
         self.stopped = False
         self._killed = False
         self._reaped = False
+        self._spent = False
         self._interrupted = False  # by the guardian
         self._lock = threading.Lock()
         self._guardian = guardian
@@ -120,8 +121,8 @@ class ChildProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether it lives and may go on."""
-        return not self._killed and not self._death.poll(0)
+        """Whether it lives and may be asked again."""
+        return not (self._killed or self._spent or self._death.poll(0))
 
     def greet(self, plugin: str, hello: bytes) -> None:
         """Let it load `plugin`, as `hello` says, and wait until it is ready. Raises ChildEnded.
@@ -147,7 +148,9 @@ class ChildProcess:
         late = ChildEnded(
             Reason.TIMED_OUT, f"no result within its time limit of {limit or 0.0:g} s"
         )
-        return self._exchange(request, limit, late)
+        answer = self._exchange(request, limit, late)
+        self._spent = bool(answer.get("spent"))
+        return answer
 
     def kill(self) -> None:
         """Kill the process group, at once and without waiting. Any thread may do so."""
@@ -158,8 +161,7 @@ class ChildProcess:
         with self._lock:
             self._killed = True
             if not self._reaped:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
+                kill_group(self.pid)
 
     def end(self) -> None:
         """Kill the process group and free everything, if that is not yet done."""

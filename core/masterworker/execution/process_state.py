@@ -1,0 +1,427 @@
+"""What an import, an attempt or a parent process can change for everything that follows it here.
+
+Signal dispositions, timers, the working folder, hooks, defaults: they belong to the process, and
+the next attempt in it would inherit them. A parent that ignores SIGCHLD is enough to make
+`subprocess` report exit code 0 for a command that failed. So a process starts from a known state
+(`reset_signals`), takes a snapshot of it, and restores the snapshot
+between attempts. Each thing that can change is one `Item` of a table. What has no way back, such as
+a thread that goes on, is reported: the process must not be used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import random
+import resource
+import signal
+import sys
+import threading
+import time
+import warnings
+from _signal import getsignal  # type: ignore[import-not-found]  # signal's own makes enums: 10 x
+from _thread import _count as count_threads
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+
+MOST_DESCRIPTORS: Final = 100
+"""Descriptors that attempts may leave open, all together, before their process is replaced."""
+
+_THREAD_SECONDS: Final = 0.05  # from an attempt's last statement to the end of its threads
+
+_UNCATCHABLE: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_SIGNALS: Final = sorted(signal.valid_signals() - _UNCATCHABLE)
+
+_PYTHON_IGNORES: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+"""A write that they would end with a signal raises OSError instead. `subprocess` resets them."""
+
+INTENDED: Final = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+"""What a shell or nohup(1) ignores on purpose for a process that it starts in the background."""
+
+
+class Item(NamedTuple):
+    """One thing that can change: how to read it, and how to put an earlier value back if possible.
+
+    Two readings are equal if nothing has changed. `restore` may raise anything.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    restore: Callable[[Any], object] | None = None
+
+
+class ProcessState:
+    """A snapshot of some items. To be taken, and restored, by the main thread."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._taken = [(item, item.read()) for item in items]
+
+    def restore(self) -> list[str]:
+        """Put everything back; return the names of what could not be. Takes microseconds."""
+        return [item.name for item, was in self._taken if not _restored(item, was)]
+
+
+def reset_signals(keep: Iterable[int] = ()) -> None:
+    """Let no signal be blocked or ignored that Python does not ignore itself, except `keep`.
+
+    Both are inherited from the parent process. For the main thread only.
+    """
+    kept = frozenset(keep)
+    for number in _SIGNALS:
+        if number in kept and getsignal(number) == signal.SIG_IGN:
+            continue
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        elif number in _PYTHON_IGNORES:
+            signal.signal(number, signal.SIG_IGN)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+    _set_mask(())
+
+
+def _restored(item: Item, was: Any) -> bool:
+    """Whether the item is as it was, if need be after it was restored."""
+    with contextlib.suppress(Exception):
+        if was == item.read():
+            return True
+    if item.restore is None:
+        return False
+    try:
+        item.restore(was)
+        return bool(was == item.read())
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not as it was
+        return False
+
+
+# --- what the kernel keeps of a process --------------------------------------------------------
+
+
+def _handlers() -> list[Any]:
+    # The kernel's own view of SIGCHLD is not asked for but set: native code can have changed it.
+    if getsignal(signal.SIGCHLD) == signal.SIG_DFL:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return [getsignal(number) for number in _SIGNALS]
+
+
+def _set_handlers(was: list[Any]) -> None:
+    for number, handler in zip(_SIGNALS, was, strict=True):
+        # One that is None was installed by native code; it can only be left as it is.
+        if handler is not None and getsignal(number) != handler:
+            signal.signal(number, handler)
+    if faulthandler.is_enabled():  # its handlers are native, and have just been replaced
+        faulthandler.disable()
+        faulthandler.enable()
+
+
+def _mask() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def _set_mask(was: Iterable[int]) -> None:
+    pending = signal.sigpending() - set(was)
+    while pending and signal.sigtimedwait(pending, 0):  # unblocked, it would be delivered now
+        pending = signal.sigpending() - set(was)
+    signal.pthread_sigmask(signal.SIG_SETMASK, was)
+
+
+_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+def _timers() -> list[tuple[float, float]]:
+    return [signal.getitimer(timer) for timer in _TIMERS]
+
+
+def _stop_timers(_was: object) -> None:
+    for timer in _TIMERS:
+        signal.setitimer(timer, 0)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+_LIMITS: Final = (  # that of processor time moves on with each attempt
+    resource.RLIMIT_AS,
+    resource.RLIMIT_CORE,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_NPROC,
+    resource.RLIMIT_STACK,
+)
+
+
+def _limits() -> list[tuple[int, int]]:
+    return [resource.getrlimit(limit) for limit in _LIMITS]
+
+
+def _set_limits(was: list[tuple[int, int]]) -> None:
+    for limit, bounds in zip(_LIMITS, was, strict=True):
+        resource.setrlimit(limit, bounds)
+
+
+def _identity() -> tuple[object, ...]:
+    root = os.stat("/")  # noqa: PTH116 - a Path takes three times as long
+    return os.getresuid(), os.getresgid(), os.getgroups(), root.st_dev, root.st_ino
+
+
+def _standard_files() -> list[tuple[int, int]]:
+    return [(seen.st_dev, seen.st_ino) for seen in map(os.fstat, range(3))]
+
+
+def _wakeup_is_off() -> bool:
+    return signal.set_wakeup_fd(-1) >= -1  # to look at it is to change it
+
+
+KERNEL: Final = (
+    Item("a timer", _timers, _stop_timers),
+    Item("a signal's handler", _handlers, _set_handlers),
+    Item("the signal mask", _mask, _set_mask),
+    Item("the wakeup descriptor", _wakeup_is_off),
+    Item("the working folder", os.getcwd, os.chdir),
+    Item("the umask", _umask, os.umask),
+    Item("resource limits", _limits, _set_limits),
+    Item(
+        "the priority",
+        lambda: os.getpriority(os.PRIO_PROCESS, 0),
+        lambda was: os.setpriority(os.PRIO_PROCESS, 0, was),
+    ),
+    Item(
+        "the processors it may use",
+        lambda: os.sched_getaffinity(0),
+        lambda was: os.sched_setaffinity(0, was),
+    ),
+    Item("the user or the root folder", _identity),
+    Item("the standard descriptors", _standard_files),
+)
+"""What the kernel keeps. An import must not change it either."""
+
+
+# --- what the interpreter keeps ----------------------------------------------------------------
+
+
+_environ: Final = os.environ
+_path: Final = sys.path
+_argv: Final = sys.argv
+
+
+def _environment() -> tuple[bool, dict[Any, Any]]:
+    # The mapping of bytes behind os.environ: to decode it all would take longer than all the rest.
+    return os.environ is _environ, vars(_environ)["_data"].copy()
+
+
+def _set_environment(was: tuple[bool, dict[Any, Any]]) -> None:
+    os.environ = _environ  # noqa: B003 - it is the mapping that was there
+    for name in vars(_environ)["_data"].keys() - was[1].keys():
+        del _environ[os.fsdecode(name)]
+    for name, value in was[1].items():
+        _environ[os.fsdecode(name)] = os.fsdecode(value)
+    time.tzset()
+
+
+def _lists() -> tuple[bool, list[str], list[str]]:
+    return sys.path is _path and sys.argv is _argv, _path.copy(), _argv.copy()
+
+
+def _set_lists(was: tuple[bool, list[str], list[str]]) -> None:
+    sys.path, sys.argv = _path, _argv
+    _, _path[:], _argv[:] = was
+
+
+def _streams() -> list[tuple[Any, bool]]:
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    for stream in streams[1:]:
+        stream.flush()  # what an attempt printed is that attempt's output
+    return [(stream, stream.closed) for stream in streams]
+
+
+def _set_streams(was: list[tuple[Any, bool]]) -> None:
+    (sys.stdin, _), (sys.stdout, _), (sys.stderr, _) = was
+
+
+def _hooks() -> tuple[Any, ...]:
+    return (
+        sys.excepthook,
+        sys.unraisablehook,
+        sys.displayhook,
+        sys.breakpointhook,
+        threading.excepthook,
+        sys.gettrace(),
+        sys.getprofile(),
+        threading.gettrace(),
+        threading.getprofile(),
+    )
+
+
+def _set_hooks(was: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.unraisablehook, sys.displayhook, sys.breakpointhook = was[:4]
+    threading.excepthook = was[4]
+    sys.settrace(was[5])
+    sys.setprofile(was[6])
+    threading.settrace(was[7])
+    threading.setprofile(was[8])
+
+
+def _interpreter() -> tuple[Any, ...]:
+    faulthandler.cancel_dump_traceback_later()  # it could end the process in the next attempt
+    return (
+        gc.isenabled(),
+        gc.get_threshold(),
+        gc.get_debug(),
+        sys.getrecursionlimit(),
+        sys.getswitchinterval(),
+        sys.get_int_max_str_digits(),
+        faulthandler.is_enabled(),
+    )
+
+
+def _set_interpreter(was: tuple[Any, ...]) -> None:
+    (gc.enable if was[0] else gc.disable)()
+    gc.set_threshold(*was[1])
+    gc.set_debug(was[2])
+    sys.setrecursionlimit(was[3])
+    sys.setswitchinterval(was[4])
+    sys.set_int_max_str_digits(was[5])
+    if was[6]:
+        faulthandler.enable()
+
+
+def _warnings() -> tuple[list[Any], Any]:
+    return list(warnings.filters), warnings.showwarning
+
+
+def _set_warnings(was: tuple[list[Any], Any]) -> None:
+    warnings.resetwarnings()  # which also makes what was decided by the old filters void
+    warnings.filters[:] = was[0]  # type: ignore[index]
+    warnings.showwarning = was[1]
+
+
+def _logging() -> tuple[Any, ...]:
+    root = logging.getLogger()
+    return root.handlers.copy(), root.level, root.manager.disable, logging.raiseExceptions
+
+
+def _set_logging(was: tuple[Any, ...]) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = was[0]
+    root.setLevel(was[1])
+    logging.disable(was[2])
+    logging.raiseExceptions = was[3]
+
+
+def _loaded(name: str) -> ModuleType | None:
+    """A module that nothing here imports: unless an executor did, it has no state."""
+    return sys.modules.get(name)
+
+
+def _defaults() -> tuple[Any, ...]:
+    """Defaults of modules, each as it is when nothing has been set if the module is not loaded."""
+    socket, multiprocessing = _loaded("socket"), _loaded("multiprocessing")
+    events = _loaded("asyncio.events")
+    return (
+        socket and socket.getdefaulttimeout(),
+        multiprocessing and multiprocessing.get_start_method(allow_none=True),
+        getattr(events, "_event_loop_policy", None),  # and with it the loop that is the current one
+    )
+
+
+def _set_defaults(was: tuple[Any, ...]) -> None:
+    if socket := _loaded("socket"):
+        socket.setdefaulttimeout(was[0])
+    if multiprocessing := _loaded("multiprocessing"):
+        multiprocessing.set_start_method(was[1], force=True)
+    if events := _loaded("asyncio.events"):
+        events.set_event_loop_policy(was[2])
+
+
+def _locale() -> str | None:
+    locale = _loaded("locale")
+    return None if locale is None else str(locale.setlocale(locale.LC_ALL))
+
+
+def _set_locale(was: str | None) -> None:
+    if (locale := _loaded("locale")) and was is not None:
+        locale.setlocale(locale.LC_ALL, was)
+
+
+def _is_random() -> bool:
+    random.seed(int.from_bytes(os.urandom(16)))  # no attempt draws what another's seed gives
+    return True
+
+
+INTERPRETER: Final = (
+    Item("the environment", _environment, _set_environment),
+    Item("sys.path or sys.argv", _lists, _set_lists),
+    Item("the standard streams", _streams, _set_streams),
+    Item("hooks", _hooks, _set_hooks),
+    Item("settings of the interpreter", _interpreter, _set_interpreter),
+    Item("warning filters", _warnings, _set_warnings),
+    Item("the root logger", _logging, _set_logging),
+    Item("a module's defaults", _defaults, _set_defaults),
+    Item("the locale", _locale, _set_locale),
+    Item("the seed", _is_random),
+)
+"""What the interpreter keeps. An import may change it: a plugin's attempts are to find it so."""
+
+
+# --- what grows --------------------------------------------------------------------------------
+
+
+class _Threads:
+    """The threads there are, equal to later ones if none was added."""
+
+    def __init__(self) -> None:
+        self._count = count_threads()  # also knows those that `threading` does not
+        self._known = set(threading.enumerate())
+
+    def __eq__(self, later: object) -> bool:
+        if not isinstance(later, _Threads):
+            return NotImplemented
+        return later._count <= self._count and later._known <= self._known
+
+    def __hash__(self) -> int:
+        return hash(self._count)
+
+
+class _Descriptors:
+    """The lowest free descriptor, equal to later ones as long as few were added."""
+
+    def __init__(self) -> None:
+        self._free = os.dup(0)
+        os.close(self._free)
+
+    def __eq__(self, later: object) -> bool:
+        if not isinstance(later, _Descriptors):
+            return NotImplemented
+        return later._free <= self._free + MOST_DESCRIPTORS
+
+    def __hash__(self) -> int:
+        return hash(self._free)
+
+
+def _wait_for_threads(_was: object) -> None:
+    time.sleep(_THREAD_SECONDS)  # those of an executor pool that was just shut down are ending
+
+
+GROWING: Final = (
+    Item("threads", _Threads, _wait_for_threads),
+    Item("open descriptors", _Descriptors),
+)
+"""What may be there after loading, and must not grow."""
+
+EVERYTHING: Final = KERNEL + INTERPRETER + GROWING
