@@ -77,7 +77,7 @@ def test_defaults_are_as_described(path: str) -> None:
 
 def test_shared_options_are_described() -> None:
     """The options of logging stand where it says that every command has them."""
-    assert set(rows("What all commands share")) == SHARED | LOGIN
+    assert set(rows("Common options")) == SHARED | LOGIN
     for command in COMMANDS.values():
         names = set(long_options(command))
         assert names >= SHARED
@@ -85,7 +85,7 @@ def test_shared_options_are_described() -> None:
         shared = {name for name, one in long_options(command).items() if is_shared(one)}
         assert shared == names & (SHARED | LOGIN | {"--hosts", "--session-timeout"})
     for level in logs.LEVELS:
-        assert f"`{level}`" in SECTIONS["What all commands share"]
+        assert f"`{level}`" in SECTIONS["Common options"]
 
 
 def test_examples_call_what_exists() -> None:
