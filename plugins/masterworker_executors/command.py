@@ -32,6 +32,8 @@ STDERR_KEPT = 1_500
 
 CHUNK = 65_536
 
+UNKNOWN_ENDING = "the command's exit code is unknown: something in this process ignores SIGCHLD"
+
 PIPE_MOST = 1 << 20
 """Bytes. No pipe holds more unless root allows it."""
 
@@ -110,8 +112,12 @@ class _Ending:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self.pidfd = os.pidfd_open(process.pid)
         self.code = 0
+        try:
+            self.pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            self._let_go()
+            raise AttemptFailed(UNKNOWN_ENDING) from None
 
     def __enter__(self) -> Self:
         return self
@@ -127,15 +133,16 @@ class _Ending:
             code = 0 if ended is None else ended.si_status
             self.code = code if ended is None or ended.si_code == os.CLD_EXITED else -code
         except ChildProcessError:
-            raise AttemptFailed(
-                "the command's exit code is unknown: something in this process ignores SIGCHLD"
-            ) from None
+            raise AttemptFailed(UNKNOWN_ENDING) from None
         finally:
-            self._process.returncode = self.code
             os.close(self.pidfd)
-            for stream in (self._process.stdout, self._process.stderr):
-                if stream is not None:
-                    stream.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._process.returncode = self.code
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def _collect(process: subprocess.Popen[bytes], ending: _Ending) -> tuple[bytes, bytes]:

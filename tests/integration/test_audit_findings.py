@@ -14,6 +14,7 @@ from kazoo.security import make_acl
 
 from masterworker import TaskContext
 from masterworker.decisions import audit as judgement
+from masterworker.decisions import retry
 from masterworker.words import paths, records
 from masterworker.words.executor import Executor
 from masterworker.words.model import Ledger, Master, State, Status, Task, Worker
@@ -234,8 +235,11 @@ class Driving(Session):
         return replace(executor, run=run)
 
 
-def test_tasks_that_go_back_and_forth_are_not_lost(hosts: str) -> None:
+def test_tasks_that_go_back_and_forth_are_not_lost(
+    hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Audits one after another, while every task goes back to the queue again and again."""
+    monkeypatch.setattr(retry, "LONGEST", 0.02)
     stubborn = Tally(fail_first=8)
     driving = Driving(hosts)
     executor = driving.driven(stubborn.executor)

@@ -23,6 +23,7 @@ from masterworker import (
     TaskFuture,
     Unavailable,
 )
+from masterworker.decisions import retry
 from masterworker.dev.server import ZooKeeperServer, free_ports
 from masterworker.words.limits import MAX_PAYLOAD
 from masterworker.words.model import State
@@ -160,7 +161,10 @@ def test_failed_task_raises_with_its_history(hosts: str) -> None:
 
 
 def test_attempts_are_repeated_as_often_as_asked(hosts: str) -> None:
-    """With attempts=3 the third may succeed; with attempts=2 the history has both failures."""
+    """With attempts=3 the third may succeed; with attempts=2 the history has both failures.
+
+    Each comes after a pause, and the primary wakes for it: its look at everything is 30 s apart.
+    """
     failing = Tally("failing", fail_first=2)
     with cluster(hosts, failing.executor), client(hosts) as submitter:
         lucky = submitter.submit(b"x", executor="failing", attempts=3)
@@ -168,6 +172,10 @@ def test_attempts_are_repeated_as_often_as_asked(hosts: str) -> None:
         assert lucky.result(20) == b"x"
         with pytest.raises(TaskFailed) as caught:
             unlucky.result(20)
+    first, second = caught.value.attempts
+    assert first.ended is not None
+    assert second.started is not None
+    assert second.started - first.ended >= retry.FIRST / 2
     details = [attempt.detail for attempt in caught.value.attempts]
     assert ["attempt 1 fails" in details[0], "attempt 2 fails" in details[1]] == [True, True]
     assert failing.by_task == {lucky.task_id: 3, unlucky.task_id: 2}

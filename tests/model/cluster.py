@@ -148,7 +148,9 @@ class Cluster:
             put(module, "time", world.time)
         for module in (master, incarnation, account):
             put(module, "secrets", world.secrets)
-        put(master, "Survey", functools.partial(Survey, clock=world.now))
+        put(
+            master, "Survey", functools.partial(Survey, clock=world.now, wall_clock=world.time.time)
+        )
         put(master, "Cleaner", functools.partial(Cleaner, clock=world.now))
         put(worker, "Crew", functools.partial(Hands, world))
         put(limits, "BATCH_COUNT", BATCH_COUNT)

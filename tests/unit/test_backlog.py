@@ -86,6 +86,51 @@ def test_a_million_names_are_not_kept() -> None:
     assert sorted(seen) == [str(number) for number in range(10)]
 
 
+def test_a_task_rests_until_it_is_due_and_keeps_no_other() -> None:
+    """Others of its queue are served meanwhile; then it comes behind them."""
+    backlog = Backlog()
+    backlog.add(Task("1", "a"), due=10.0)
+    backlog.add(Task("2", "a"), due=5.0)
+    backlog.add(Task("3", "a"))
+    assert len(backlog) == 3
+    backlog.listed(["1", "2", "3"])
+    assert not backlog.has_unread
+    assert backlog.wake(4.9) == 5.0
+    assert served(backlog) == {("a", False): ["3"]}
+    assert backlog.wake(5.0) == 10.0
+    assert served(backlog) == {("a", False): ["3", "2"]}
+    assert backlog.wake(99.0) is None
+    assert served(backlog) == {("a", False): ["3", "2", "1"]}
+
+
+def test_what_left_while_it_rested_is_forgotten() -> None:
+    """A task that is gone is not woken, and one read anew is due when it was said last."""
+    backlog = Backlog()
+    for name in ("gone", "removed", "sooner", "later"):
+        backlog.add(Task(name, "a"), due=5.0)
+    backlog.listed(["removed", "sooner", "later"])
+    backlog.remove("removed")
+    backlog.add(Task("sooner", "b"))
+    backlog.add(Task("later", "a"), due=7.0)
+    assert served(backlog) == {("b", False): ["sooner"]}
+    assert backlog.wake(6.0) == 7.0
+    assert served(backlog) == {("b", False): ["sooner"]}
+    assert backlog.wake(7.0) is None
+    assert served(backlog) == {("b", False): ["sooner"], ("a", False): ["later"]}
+
+
+def test_resting_tasks_count_towards_the_bound_of_their_queue() -> None:
+    """However many of one executor fail, the tasks of the others are still read."""
+    backlog = Backlog(window=10, queue_window=2)
+    for name in "123":
+        backlog.add(Task(name, "a"), due=5.0)
+    assert len(backlog) == 2
+    backlog.listed(["1", "2", "3", "4"])
+    assert backlog.next_unread(9) == ["4"]
+    assert backlog.wake(5.0) is None
+    assert served(backlog) == {("a", False): ["1", "2"]}
+
+
 class BacklogMachine(RuleBasedStateMachine):
     """Any order of calls, against what must hold for a model of plain sets."""
 
@@ -94,6 +139,7 @@ class BacklogMachine(RuleBasedStateMachine):
         self.backlog = Backlog(WINDOW)
         self.known: dict[str, Task] = {}
         self.handed_out: list[str] = []
+        self.now = 0.0
 
     @rule(names=st.sets(st.sampled_from(NAMES)), as_set=st.booleans())
     def list_tasks(self, names: set[str], as_set: bool) -> None:
@@ -110,12 +156,19 @@ class BacklogMachine(RuleBasedStateMachine):
         assert not set(names) & {*self.known, *self.handed_out}
         self.handed_out += names
 
-    @rule(executor=st.sampled_from("ab"), raw=st.booleans())
-    def read_one(self, executor: str, raw: bool) -> None:
+    @rule(executor=st.sampled_from("ab"), raw=st.booleans(), pause=st.none() | st.integers(0, 9))
+    def read_one(self, executor: str, raw: bool, pause: int | None) -> None:
+        due = None if pause is None else self.now + pause
         if self.handed_out:
             task = Task(self.handed_out.pop(0), executor, raw=raw)
-            self.backlog.add(task)
+            self.backlog.add(task, due)
             self.known[task.id] = task
+
+    @rule(seconds=st.integers(0, 4))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+        due = self.backlog.wake(self.now)
+        assert due is None or due > self.now
 
     @rule()
     def put_off(self) -> None:
@@ -130,8 +183,15 @@ class BacklogMachine(RuleBasedStateMachine):
     @invariant()
     def it_knows_what_was_read(self) -> None:
         queued = [task for queue in self.backlog.queues.values() for task in queue]
+        assert len({task.id for task in queued}) == len(queued)
+        assert {task.id: task for task in queued}.items() <= self.known.items()
+        assert len(self.backlog) == len(self.known)
+
+    def teardown(self) -> None:
+        """In the end all that was read is served."""
+        self.backlog.wake(self.now + 99.0)
+        queued = [task for queue in self.backlog.queues.values() for task in queue]
         assert {task.id: task for task in queued} == self.known
-        assert len(queued) == len(self.backlog) == len(self.known)
 
     @invariant()
     def no_queue_is_empty(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
 from ..words.access import Identities, check_identity, letters
 from ..words.errors import NotAuthorized
+from ..words.hosts import parse
 from ..words.login import Login
 from ..zookeeper.acls import identify
 from ..zookeeper.lockdown import Listed, Lockdown
@@ -183,7 +185,9 @@ def show_id(hosts: str, login: Login) -> None:
     if login.credentials is not None:
         click.echo(login.credentials.id)
         return
-    with reading(hosts.partition("/")[0], login) as session:  # below it, we may be unwelcome
+    with reading(
+        str(replace(parse(hosts), chroot="")), login
+    ) as session:  # below it, we may be unwelcome
         me = identify(session, login)
     if not me:
         raise NotAuthorized(

@@ -7,12 +7,15 @@ costs time by what it can assign, not by what waits.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain, islice
-from typing import Final
+from typing import Final, TypeVar
 
 from ..words.model import Task
 from .plan import Queue, queue_of
+
+T = TypeVar("T")
 
 WINDOW: Final = 250_000
 """Headers kept at the most; the names beyond are looked at again when there is room."""
@@ -31,6 +34,10 @@ class Backlog:
         self._recovered: dict[Queue, dict[str, Task]] = {}
         self._queue_of: dict[str, Queue] = {}
         self._unread: dict[str, None] = {}
+        self._resting: dict[Queue, dict[str, tuple[float, Task]]] = {}
+        """Tasks that failed and are not due yet, with the monotonic second at which they are."""
+        self._due: list[tuple[float, str]] = []
+        """A heap of when they are due; what has left since then is skipped."""
         self._parked: dict[str, Queue] = {}
         """The queues of tasks whose headers were read and found no place in their queue."""
 
@@ -81,10 +88,11 @@ class Backlog:
         """Take names back whose headers could not be read yet."""
         self._unread = dict.fromkeys([*names, *self._unread])
 
-    def add(self, task: Task) -> None:
+    def add(self, task: Task, due: float | None = None) -> None:
         """Put a task whose header was read at the end of its queue, or of those recovered.
 
-        If the queue is full, remember only where it belongs.
+        One that is `due` only at a monotonic second to come rests until `wake`, and the others of
+        its queue do not wait for it. If the queue is full, remember only where the task belongs.
         """
         self.remove(task.id)
         key = queue_of(task)
@@ -92,19 +100,45 @@ class Backlog:
             self._parked[task.id] = key
             return
         self._parked.pop(task.id, None)
+        self._queue_of[task.id] = key
+        if due is not None:
+            self._resting.setdefault(key, {})[task.id] = (due, task)
+            heapq.heappush(self._due, (due, task.id))
+            return
         queues = self._recovered if task.losses else self._queues
         queues.setdefault(key, {})[task.id] = task
-        self._queue_of[task.id] = key
+
+    def wake(self, now: float) -> float | None:
+        """Put the tasks that are due at monotonic second `now` into their queues.
+
+        Returns the second at which the next one is due, None if no task rests.
+        """
+        while self._due:
+            due, name = self._due[0]
+            resting = self._resting.get(self._queue_of.get(name, ("", False)), {})
+            at, task = resting.get(name, (None, None))
+            if at == due and due > now:
+                return due
+            heapq.heappop(self._due)
+            if at == due and task is not None:
+                self.add(task)
+        return None
 
     def _is_full(self, key: Queue) -> bool:
-        return len(self._queues.get(key, ())) >= self._queue_window
+        waiting = len(self._queues.get(key, ())) + len(self._resting.get(key, ()))
+        return waiting >= self._queue_window
 
     def remove(self, name: str) -> None:
         """Forget a task, if it is known: it was assigned, or is gone."""
         key = self._queue_of.pop(name, None)
         if key is None:
             return
-        for queues in (self._recovered, self._queues):
-            queue = queues.get(key, {})
-            if queue.pop(name, None) is not None and not queue:
-                del queues[key]
+        _discard(self._recovered, key, name)
+        _discard(self._queues, key, name)
+        _discard(self._resting, key, name)
+
+
+def _discard(queues: dict[Queue, dict[str, T]], key: Queue, name: str) -> None:
+    queue = queues.get(key, {})
+    if queue.pop(name, None) is not None and not queue:
+        del queues[key]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from ..words import evidence
 from ..words.model import Status, Task, Worker
-from . import placement
+from . import placement, retry
 
 
 def pending(
@@ -15,8 +15,13 @@ def pending(
     primary: str | None,
     workers: Mapping[str, Worker],
     held: Mapping[str, Collection[Task]],
+    now: float,
 ) -> str:
-    """Why a pending task waits. `primary` is the master in office; `held` what each worker has."""
+    """Why a pending task waits.
+
+    `primary` is the master in office; `held` what each worker has; `now` is in seconds since the
+    epoch.
+    """
     if primary is None:
         return "no master is in office: start one with `mwctl master`"
     able = {name: worker for name, worker in workers.items() if placement.can_run(worker, task)}
@@ -48,6 +53,10 @@ def pending(
             f"no ready worker offers executor {task.executor!r} ({there}): "
             f"start one with `mwctl worker --executor {task.executor}`"
         )
+    resting = retry.rest(task, now)
+    if resting:
+        failed = f"attempt {len(task.history)} {task.history[-1].reason.value.replace('_', ' ')}"
+        return f"{failed}; next attempt in about {max(1, round(resting))} s"
     if placement.Room(able, held).take(task) is None:
         workers_that = "the only worker" if len(able) == 1 else f"all {len(able)} workers"
         return f"every slot of {workers_that} offering executor {task.executor!r} is taken"

@@ -21,6 +21,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import SessionExpiredError
 from kazoo.protocol.serialization import Connect
 
+from . import internals
 from .tls import is_distrust
 
 FIRST_SHARE: Final = 0.2
@@ -48,10 +49,10 @@ class Handshakes:
         self._unanswered = unanswered
         self._patience = timeout * FIRST_SHARE
         self._silent_since: float | None = None
-        connection, handler = kazoo._connection, kazoo.handler
+        handler = kazoo.handler
         self._timed_out = handler.timeout_exception
-        self._connect, connection._connect = connection._connect, self._connecting
-        self._invoke, connection._invoke = connection._invoke, self._invoking
+        self._connect = internals.replace_connect(kazoo, self._connecting)
+        self._invoke = internals.replace_invoke(kazoo, self._invoking)
         self._open, handler.create_connection = handler.create_connection, self._opening
 
     @property

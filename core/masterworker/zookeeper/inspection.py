@@ -6,6 +6,7 @@ A multi-read answers for all its paths as of one moment, which is what "where is
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -318,7 +319,11 @@ class Inspection:
             tasks = [paths.assignment(worker, name) for name in names]
             held[worker] = list(self._understood(tasks))
         return explain.pending(
-            task, primary=primary.id if primary else None, workers=self._reader.workers(), held=held
+            task,
+            primary=primary.id if primary else None,
+            workers=self._reader.workers(),
+            held=held,
+            now=time.time(),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from kazoo.exceptions import (
     AuthFailedError,
@@ -22,9 +22,17 @@ from kazoo.exceptions import KazooException as _KazooError
 from kazoo.handlers.threading import KazooTimeoutError
 
 from ..words.errors import ConnectionLost, MasterworkerError, NotAuthorized, SessionLost
+from .internals import AuthenticationRequired
 from .operations import Code, Refusal
 
 T = TypeVar("T")
+
+REQUIRES_AUTHENTICATION: Final = (
+    "ZooKeeper requires its clients to authenticate (enforce.auth.enabled or "
+    "sessionRequireClientSASLAuth), and did not accept what it was shown: give --credentials or "
+    "--tls-cert, and let the server's enforce.auth.schemes have digest or x509; masterworker does "
+    "not speak SASL"
+)
 
 
 class Reply(Generic[T]):
@@ -64,6 +72,8 @@ class Reply(Generic[T]):
             raise SessionLost(f"the session ended during {self._what}") from error
         except ConnectionLoss as error:
             raise ConnectionLost(f"the connection broke during {self._what}") from error
+        except AuthenticationRequired as error:
+            raise NotAuthorized(REQUIRES_AUTHENTICATION) from error
         except (NoAuthError, AuthFailedError) as error:
             raise NotAuthorized(
                 f"ZooKeeper refused {self._what}: the credentials do not suffice"

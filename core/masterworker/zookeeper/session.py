@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from kazoo.protocol.connection import _CONNECTION_DROP
 from kazoo.protocol.states import KazooState, KeeperState
 
 from ..words import limits, paths
@@ -29,7 +28,7 @@ from ..words.errors import (
     Unavailable,
 )
 from ..words.login import Login
-from . import tls
+from . import internals, tls
 from .acls import AccessLists, learn
 from .connection import kazoo_client
 from .handshakes import Handshakes
@@ -218,7 +217,7 @@ class Session:
         heartbeats would keep it, and where they arrive the session too, for ever.
         """
         if len(self._unanswered) >= MISSED_BEATS:
-            self._kazoo._call(_CONNECTION_DROP, self._kazoo.handler.async_result())
+            internals.drop_connection(self._kazoo)
             return
         self._unanswered.append(time.monotonic())
 
@@ -314,9 +313,7 @@ class Session:
     def send(self, request: Any, what: str) -> Reply[Any]:
         """Send a request of any kind; `what` names it in errors."""
         self._require()
-        result = self._kazoo.handler.async_result()
-        self._kazoo._call(request, result)
-        return self._reply(result, what)
+        return self._reply(internals.submit(self._kazoo, request), what)
 
     def _reply(self, result: Any, what: str) -> Reply[Any]:
         return Reply(result, what, self.timeout, self.abandon)

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Final, TypeVar
 
+from ..decisions import retry
 from ..decisions.backlog import Backlog
 from ..decisions.plan import Snapshot
 from ..words import book, paths
@@ -60,9 +61,16 @@ class Survey:
     small pending tasks read in this round, so that assigning them needs no second reading.
     """
 
-    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        session: Session,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._session = session
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._next_due: float | None = None
         self._folders = Listing(session, paths.ASSIGN)
         self._assignments: dict[str, Listing] = {}
         self._registered = Listing(session, paths.WORKERS)
@@ -86,6 +94,7 @@ class Survey:
         self._refresh_workers()
         self._list_backlog()
         self._read_backlog()
+        self._next_due = self.backlog.wake(self._clock())
 
     def snapshot(self) -> Snapshot:
         """What is known now. It shares memory with the survey: use it before the next change."""
@@ -121,7 +130,8 @@ class Survey:
         """The monotonic second at which something that was put off is due; None if nothing was."""
         if self.backlog.has_unread:
             return self._clock()
-        return self._list_tasks_from if self._tasks.stale else None
+        listing = self._list_tasks_from if self._tasks.stale else None
+        return min((due for due in (listing, self._next_due) if due is not None), default=None)
 
     # --- the assignments ---------------------------------------------------------------------
 
@@ -229,7 +239,8 @@ class Survey:
                 break
         arrived.sort(key=lambda pair: pair[0])  # the listing comes in no order
         for _, task in arrived:
-            self.backlog.add(task)
+            resting = retry.rest(task, self._wall_clock()) if task.history else 0.0
+            self.backlog.add(task, self._clock() + resting if resting else None)
 
     # --- understanding -----------------------------------------------------------------------
 
