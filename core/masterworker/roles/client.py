@@ -316,7 +316,8 @@ def _checked(payloads: Iterable[Payload]) -> deque[Payload]:
         if not isinstance(payload, Payload):
             raise TypeError(f"a payload is bytes, not {type(payload).__name__}: encode it")
         checked.append(payload)
-        limits.check_size(_size(payload), f"payload {len(checked)}")
+        size = payload.nbytes if isinstance(payload, memoryview) else len(payload)
+        limits.check_size(size, f"payload {len(checked)}")
     return checked
 
 
@@ -325,15 +326,13 @@ def _next_group(payloads: deque[Payload]) -> list[bytes]:
     group: list[bytes] = []
     total = 0
     while payloads and len(group) < POSTED_TOGETHER and total < POSTED_BYTES:
-        payload = bytes(payloads.popleft())
-        limits.check_payload(payload, "a payload that was changed meanwhile")
+        payload = payloads.popleft()
+        if type(payload) is not bytes:
+            payload = bytes(payload)
+            limits.check_payload(payload, "a payload that was changed meanwhile")
         total += len(payload)
         group.append(payload)
     return group
-
-
-def _size(payload: Payload) -> int:
-    return payload.nbytes if isinstance(payload, memoryview) else len(payload)
 
 
 def _seconds(value: float, name: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -32,9 +31,10 @@ from ..zookeeper.operations import Unreadable, size
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
 from ..zookeeper.whereabouts import Search
+from . import forking
 from .account import Account, Submission
 from .attached import Attachments
-from .future import AttachedFuture, TaskFuture, forked
+from .future import AttachedFuture, TaskFuture
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Courier:
     def __init__(
         self, hosts: str, login: Login, session_timeout: float, *, keep: bool = False
     ) -> None:
-        self._process = os.getpid()
+        self._process = forking.process
         self._keep = keep
         self._acknowledged: deque[int] = deque()
         self.account = Account(self._settled, self._sending)
@@ -105,12 +105,12 @@ class Courier:
     @property
     def forked(self) -> bool:
         """Whether this is another process than the one that made it."""
-        return self._process != os.getpid()
+        return self._process != forking.process
 
     def check(self) -> None:
         """Raise ClientForked in a process forked since. Locks may be held there for ever."""
         if self.forked:
-            raise forked("this Client", self._process)
+            raise forking.forked("this Client", self._process)
 
     def post(self, submissions: Iterable[Submission]) -> None:
         """Hand over submissions to be sent. Raises what ended the courier, if something did."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -19,7 +18,6 @@ from typing import Any, Final
 from ..words import records, sealing
 from ..words.errors import (
     BadRecord,
-    ClientForked,
     MasterworkerError,
     NotAuthorized,
     SealBroken,
@@ -27,6 +25,7 @@ from ..words.errors import (
 )
 from ..words.model import State, Status
 from ..words.sealing import Keys, Seal
+from . import forking
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class TaskFuture(Future[bytes]):
     """
 
     def __init__(self, task_id: str, seal: Seal | None = None) -> None:
-        self._process = os.getpid()
+        self._process = forking.process
         super().__init__()
         self.task_id = task_id
         self._seal = seal
@@ -55,7 +54,7 @@ class TaskFuture(Future[bytes]):
     @property
     def _condition(self) -> threading.Condition:
         """What the base class, `wait` and `as_completed` lock and wait on."""
-        if self._process != os.getpid():
+        if self._process != forking.process:
             self._forked()
         return self._lock
 
@@ -70,10 +69,10 @@ class TaskFuture(Future[bytes]):
         """
         self._lock = threading.Condition()
         if self._state != _FINISHED:
-            error = forked(f"the future of task {self.task_id}", self._process)
+            error = forking.forked(f"the future of task {self.task_id}", self._process)
             self._exception: BaseException | None = error
             self._state = _FINISHED
-        self._process = os.getpid()
+        self._process = forking.process
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -198,11 +197,3 @@ def _named(function: object) -> str:
     """The name of a function, or else of its class. Its repr may be long, or may fail."""
     name = getattr(function, "__qualname__", "")
     return name if isinstance(name, str) and name else type(function).__qualname__
-
-
-def forked(what: str, made_in: int) -> ClientForked:
-    """The error for something that was made in another process than this one."""
-    return ClientForked(
-        f"{what} was made in process {made_in} and cannot be used in process {os.getpid()}, which "
-        "was forked from it: make the Client after the fork, one in each process"
-    )
