@@ -122,6 +122,68 @@ def test_bad_configuration_gives_78(arguments: list[str]) -> None:
     assert ended.err.splitlines()[-1].startswith("mwctl: error: ")
 
 
+MEAN = """
+import os, signal, sys, threading
+from masterworker import hookimpl
+
+print("noise on stdout")
+if os.environ.get("MEAN") == "exit":
+    os._exit(0)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_IGN)
+threading.Thread(target=threading.Event().wait).start()
+
+@hookimpl
+def masterworker_register_executors(register):
+    register("mean", lambda payload, task: b"", inline=True)
+"""
+
+
+def test_a_plugin_neither_ends_nor_holds_the_commands_that_look_at_it(tmp_path: Path) -> None:
+    """One that exits at import, prints or leaves a thread: JSON is clean, a worker of another
+    executor starts, and one that is asked for it ends when it must."""
+    site = install(tmp_path, "mean", MEAN, distribution="mean", version="1.2")
+    env = {"PYTHONPATH": str(site), "MEAN": "exit"}
+    sandboxed = mwctl("plugins", "list", "-o", "json", env=env)  # MEAN is none of its variables
+    (row,) = (row for row in json.loads(sandboxed.out) if row["name"] == "mean")
+    assert (row["status"], row["executors"]) == ("ok", ["mean"])
+    nowhere = ["--hosts", "127.0.0.1:1"]
+    passed = ["--pass-env", "MEAN"]
+    ended = mwctl("worker", "--executor", "mean", *passed, *nowhere, env=env)
+    assert ended.code == 78
+    assert "plugin 'mean' (mean 1.2) could not be loaded: its process ended" in ended.err
+    with ThreadPoolExecutor() as pool:  # each looks for a ZooKeeper for a while
+        echo = pool.submit(mwctl, "worker", "--executor", "echo", *passed, *nowhere, env=env)
+        mean = pool.submit(
+            mwctl, "worker", "--executor", "mean", *nowhere, env=env | {"MEAN": "stay"}
+        )
+        assert [(one.result().code, one.result().out) for one in (echo, mean)] == [(69, b"")] * 2
+
+
+def test_signals_end_a_worker_whose_plugin_ignored_them(cluster: Cluster, tmp_path: Path) -> None:
+    """What an inline executor's plugin did to the worker's process at import is undone."""
+    site = install(tmp_path, "mean", MEAN, distribution="mean", version="1.2")
+    command = masterworker_command("worker", "--name", "mean", "--executor", "mean")
+    env = {"MWCTL_HOSTS": cluster.hosts, "PYTHONPATH": str(site)}
+    with Process("mean", command, env, log=tmp_path / "log") as worker:
+        wait_for_workers(cluster, 2)
+        os.kill(worker.pid, signal.SIGTERM)
+        eventually(lambda: not worker.alive, what="it has ended")
+        assert worker.exit_code == 0
+    wait_for_workers(cluster, 1)
+
+
+def test_a_configuration_is_checked_before_the_worker_connects(tmp_path: Path) -> None:
+    """A function that is not there: exit code 78, the folders that were searched, no traceback."""
+    config = tmp_path / "worker.toml"
+    config.write_text('[executors.python]\nallow = ["throw_nowhere:f"]\n')
+    ended = mwctl("worker", "--executor", "python", "--config", config)
+    assert ended.code == 78
+    assert f"[executors.python] of {config}: allow has 'throw_nowhere:f'" in ended.err
+    assert "(searched: " in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_environment_names_several_executors(cluster: Cluster) -> None:
     """MWCTL_EXECUTOR holds them separated by blanks; it offers both and no other."""
     env = {"MWCTL_HOSTS": cluster.hosts, "MWCTL_EXECUTOR": "echo read", "MWCTL_SLOTS": "3"}

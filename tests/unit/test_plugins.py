@@ -310,6 +310,25 @@ def test_one_distribution_installed_twice(site: Site) -> None:
     assert f"is hidden by dist-throw_a 2.0 in {near}" in hidden.reason
 
 
+@pytest.mark.parametrize("first", ["checkout", "site"])
+def test_editable_installation_seen_twice_is_no_conflict(site: Site, first: str) -> None:
+    """Metadata in the checkout and in site-packages, even of two versions, are one installation."""
+    places = ["site", "checkout"] if first == "checkout" else ["checkout", "site"]
+    for where in places:  # what is added last comes first on the path
+        folder = site.add("throw_a", REVERSE, "1.0" if where == "site" else "1.1", where=where)
+        (info,) = folder.glob("*.dist-info")
+        if where == "site":
+            (info / "direct_url.json").write_text('{"url": "x", "dir_info": {"editable": true}}')
+        else:
+            info = info.rename(folder / "dist_throw_a.egg-info")
+            (info / "METADATA").rename(info / "PKG-INFO")
+    plugins = Plugins.probe()
+    row = record(plugins, "throw_a")
+    assert (row.status, row.reason) == ("ok", "")
+    assert row.version == ("1.1" if first == "checkout" else "1.0")
+    assert plugins.executor("throw_reverse").plugin == "throw_a"
+
+
 def test_folder_twice_on_the_path_is_no_conflict(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

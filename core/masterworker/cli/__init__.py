@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Final
@@ -60,18 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _prepare_process()
     streams.hold()
+    invocation = Invocation()
     code = INTERRUPTED
     try:
-        code = _run(arguments)
+        code = _run(arguments, invocation)
     except KeyboardInterrupt:
         pass
     finally:
         streams.let_go(interrupted=code == INTERRUPTED)
+    if invocation.runs_plugins and _has_other_threads():
+        os._exit(code)  # Python would wait for them for ever
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    invocation = Invocation()
+def _has_other_threads() -> bool:
+    """Whether threads are left that are no daemons."""
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    return any(not thread.daemon for thread in others)
+
+
+def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
     try:
         code = cli.main(arguments, prog_name="mwctl", standalone_mode=False, obj=invocation)
         sys.stdout.flush()

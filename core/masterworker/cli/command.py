@@ -96,11 +96,13 @@ def _note_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> Non
 class Invocation:
     """What `main` learns of the options of the command it has called; the context's `obj`.
 
-    `json_log` says that whoever reads its stderr expects JSON lines.
+    `json_log` says that whoever reads its stderr expects JSON lines, `runs_plugins` that plugins
+    have run code in this process.
     """
 
     debug: bool = False
     json_log: bool = False
+    runs_plugins: bool = False
 
 
 def _variable(option: click.Option) -> str:

@@ -231,9 +231,11 @@ def worker(
     )
     prctl.hide()
     plugins = Plugins.probe(executor, configs, file=config, sandbox=sandbox)
-    # From here on code of inline executors runs in this process: Signals comes after it.
+    offers = with_time_limits(plugins.executors(executor), time_limits)
+    # Inline executors run in this process from here on. What they do to it at import comes first.
+    ctx.obj.runs_plugins = any(one.inline for one in offers.values())
     known = ProcessState(KERNEL)
-    executors = load_inline(with_time_limits(plugins.executors(executor), time_limits))
+    executors = load_inline(offers)
     for changed in known.restore():
         log.warning("loading the plugins changed %s of this worker and left it so", changed)
     role = Worker(hosts, executors, settings)
