@@ -7,8 +7,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from kazoo.client import KazooClient
 
 from masterworker.dev.server import ZooKeeperServer
+from masterworker.words import paths
 from tests.faults.proxy import Proxy
 
 # A suite that is run in the background inherits an ignored SIGINT, and so would every `mwctl`.
@@ -22,10 +24,30 @@ def server() -> Iterator[ZooKeeperServer]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def eyes(server: ZooKeeperServer) -> Iterator[KazooClient]:
+    """A plain kazoo client on the run's server, without a chroot."""
+    kazoo = KazooClient(server.hosts)
+    kazoo.start()
+    yield kazoo
+    kazoo.stop()
+    kazoo.close()
+
+
 @pytest.fixture
-def chroot() -> str:
-    """A path that no other test uses, and that does not exist yet."""
+def nowhere() -> str:
+    """A path that no other test uses, and that does not exist."""
     return f"/test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def chroot(nowhere: str, eyes: KazooClient) -> str:
+    """A path that no other test uses, with the empty tree of a cluster."""
+    creation = eyes.transaction()
+    for folder in ("", *paths.FOLDERS):
+        creation.create(nowhere + folder)
+    creation.commit()
+    return nowhere
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masterworker import Unavailable
 from masterworker.dev.processes import Process, masterworker_command
 from masterworker.dev.server import ZooKeeperServer
 from tests.cli.calling import Ended, mwctl
@@ -78,7 +79,10 @@ def wait_for_workers(cluster: Cluster, count: int) -> None:
     """Wait until the cluster has a primary and this many workers."""
 
     def there() -> bool:
-        status = json.loads(cluster.mwctl("status", "-o", "json").out)
+        ended = cluster.mwctl("status", "-o", "json")
+        if ended.code == Unavailable.exit_code:  # the tree is still being created
+            return False
+        status = json.loads(ended.out)
         return bool(status["primary"]) and len(status["workers"]) == count
 
     eventually(there, what=f"a primary and {count} workers")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from kazoo.client import KazooClient
 
+from masterworker import Client, Unavailable
 from masterworker.dev.processes import masterworker_command
+from masterworker.dev.server import ZooKeeperServer
 from tests.cli.calling import mwctl
 from tests.cli.conftest import Cluster
 
@@ -132,20 +134,55 @@ def test_audit_exits_with_1_when_the_books_do_not_balance(hosts: str, cluster: C
     assert "/tasks/\\u202eksat: its name is none of ours" in table.out.decode()
 
 
-def test_looking_creates_nothing(hosts: str) -> None:
-    """A tree that does not exist is an empty cluster, and stays away."""
+EVERYTHING = ["status", "audit", "tasks list", f"tasks show {NOWHERE}", f"tasks result {NOWHERE}"]
+EVERYTHING += ["acl show", "submit --payload -"]
+"""Commands that need a cluster."""
+
+
+@pytest.mark.parametrize("command", EVERYTHING)
+def test_chroot_that_leads_nowhere_is_no_healthy_cluster(
+    server: ZooKeeperServer, nowhere: str, eyes: KazooClient, command: str
+) -> None:
+    """A typo is told, with what to check; it creates nothing. Another program's tree is none."""
+    for there in (False, True):
+        if there:
+            eyes.create(f"{nowhere}/brokers/topics", makepath=True)
+        ended = mwctl(*command.split(), env={"MWCTL_HOSTS": server.hosts + nowhere})
+        assert (ended.code, ended.out) == (69, b"")
+        assert f"no cluster at {server.hosts}{nowhere}: {nowhere} " in ended.err
+        assert "Check the path at the end of the hosts string" in ended.err
+        assert eyes.exists(nowhere) is None or eyes.get_children(nowhere) == ["brokers"]
+
+
+def test_python_client_finds_no_cluster_at_a_wrong_path(
+    server: ZooKeeperServer, nowhere: str, eyes: KazooClient
+) -> None:
+    """It raises at once instead of making a tree to which no master comes."""
+    with pytest.raises(Unavailable, match=f"{nowhere} does not exist"):
+        Client(server.hosts + nowhere)
+    assert eyes.exists(nowhere) is None
+
+
+def test_tree_that_lacks_a_folder_is_not_healthy(
+    hosts: str, chroot: str, eyes: KazooClient
+) -> None:
+    """A folder that somebody deleted is a finding to an audit, and stops everything else."""
+    eyes.delete(f"{chroot}/tasks")
+    ended = mwctl("status", env={"MWCTL_HOSTS": hosts})
+    assert (ended.code, "/tasks is missing" in ended.err) == (69, True)
+    ended = mwctl("audit", env={"MWCTL_HOSTS": hosts})
+    assert (ended.code, b"/tasks" in ended.out) == (1, True)
+    with pytest.raises(Unavailable, match="/tasks is missing"):
+        Client(hosts)
+
+
+def test_cluster_that_never_ran_is_empty(hosts: str) -> None:
+    """A tree with its folders and without a master can be looked at."""
     env = {"MWCTL_HOSTS": hosts}
     status = json.loads(mwctl("status", "-o", "json", env=env).out)
-    assert status["primary"] is None
-    assert status["workers"] == []
+    assert (status["primary"], status["workers"]) == (None, [])
     assert mwctl("tasks", "list", "-o", "json", env=env).out == b"[]\n"
     assert mwctl("audit", env=env).code == 0
-    root, _, chroot = hosts.partition("/")
-    kazoo = KazooClient(root)
-    kazoo.start()
-    assert kazoo.exists(f"/{chroot}") is None
-    kazoo.stop()
-    kazoo.close()
 
 
 def test_reader_that_goes_away_ends_it_quietly(cluster: Cluster, pending: str) -> None:

@@ -222,12 +222,12 @@ def test_wait_outlasts_zookeeper(tmp_path: Path) -> None:
             assert meanwhile.result(30) == b"y"
 
 
-def test_no_zookeeper_is_said_soon(chroot: str) -> None:
+def test_no_zookeeper_is_said_soon(nowhere: str) -> None:
     """Without a server the constructor raises within 10 s, and names the hosts it tried."""
     [port] = free_ports(1)
     began = time.monotonic()
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}{chroot}"):
-        Client(f"127.0.0.1:{port}{chroot}")
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}{nowhere}"):
+        Client(f"127.0.0.1:{port}{nowhere}")
     assert time.monotonic() - began < 10
 
 

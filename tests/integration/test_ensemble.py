@@ -40,9 +40,9 @@ def ensemble() -> Iterator[Ensemble]:
 
 
 @pytest.fixture
-def cluster(ensemble: Ensemble, chroot: str, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(ensemble: Ensemble, nowhere: str, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of nobody yet."""
-    with Cluster(ensemble.hosts + chroot, tmp_path) as running:
+    with Cluster(ensemble.hosts + nowhere, tmp_path) as running:
         yield running
 
 

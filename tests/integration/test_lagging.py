@@ -90,7 +90,7 @@ def there(watcher: Session, path: str) -> bool:
 
 
 def test_primary_that_reads_what_was_true_before(
-    ensemble: Lagging, chroot: str, tmp_path: Path
+    ensemble: Lagging, nowhere: str, tmp_path: Path
 ) -> None:
     """Scenario 23: its follower shows a worker that has left, and a task; the `multi` is refused.
 
@@ -98,11 +98,11 @@ def test_primary_that_reads_what_was_true_before(
     """
     stale, *current = ensemble.servers
     with (
-        Cluster(current[0].hosts + chroot, tmp_path) as cluster,
+        Cluster(current[0].hosts + nowhere, tmp_path) as cluster,
         Proxy("127.0.0.1", stale.port) as proxy,
-        session(stale.hosts + chroot) as watcher,
+        session(stale.hosts + nowhere) as watcher,
     ):
-        master = cluster.master(hosts=proxy.hosts(chroot), timeout=AWAKE)
+        master = cluster.master(hosts=proxy.hosts(nowhere), timeout=AWAKE)
         cluster.in_office(master)
         leaver = cluster.worker("wait", timeout=AWAKE)
         gone = cluster.ready(leaver)

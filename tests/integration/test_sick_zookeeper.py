@@ -46,7 +46,7 @@ def fill(file: Path) -> None:
             filler.write(bytes(4096))
 
 
-def test_stall_of_less_than_a_session_recovers_nothing(tmp_path: Path, chroot: str) -> None:
+def test_stall_of_less_than_a_session_recovers_nothing(tmp_path: Path, nowhere: str) -> None:
     """Scenario 33: ZooKeeper stands still for 0.8 T: attempts pause, and go on where they were.
 
     A worker is heard every T/6, so its session lives; the stall begins when it was just heard, to
@@ -56,10 +56,10 @@ def test_stall_of_less_than_a_session_recovers_nothing(tmp_path: Path, chroot: s
     with (
         ZooKeeperServer() as server,
         Proxy("127.0.0.1", server.port) as proxy,
-        Cluster(server.hosts + chroot, tmp_path) as cluster,
+        Cluster(server.hosts + nowhere, tmp_path) as cluster,
     ):
         cluster.in_office(cluster.master(timeout=STALLED))
-        process = cluster.worker("wait", timeout=STALLED, hosts=proxy.hosts(chroot))
+        process = cluster.worker("wait", timeout=STALLED, hosts=proxy.hosts(nowhere))
         worker = cluster.ready(process)
         future = cluster.client.submit(b"go", executor="wait")
         cluster.started(future.task_id)
@@ -79,7 +79,7 @@ def test_stall_of_less_than_a_session_recovers_nothing(tmp_path: Path, chroot: s
         cluster.judge(accepted=1)
 
 
-def test_full_disk(small_disk: Path, tmp_path: Path, chroot: str) -> None:
+def test_full_disk(small_disk: Path, tmp_path: Path, nowhere: str) -> None:
     """Scenario 32: what cannot be stored is not accepted, and says so; what was accepted is done.
 
     ZooKeeper ends itself when it cannot write. Once there is room and it is started again, all
@@ -87,7 +87,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, chroot: str) -> None:
     """
     with (
         ZooKeeperServer(small_disk / "zookeeper") as server,
-        Cluster(server.hosts + chroot, tmp_path, PATIENT) as cluster,
+        Cluster(server.hosts + nowhere, tmp_path, PATIENT) as cluster,
     ):
         accepted = cluster.client.submit_many([b"kept"] * 20, executor="brief")
         cluster.client.flush(DEADLINE)

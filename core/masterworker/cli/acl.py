@@ -18,7 +18,7 @@ from ..zookeeper.lockdown import Listed, Lockdown
 from .command import Group, hosts_option
 from .login import login_options
 from .output import format_option, say, table, write_document
-from .reading import reading
+from .reading import Needs, reading
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +80,7 @@ def init(
     """
     for identity in (*masters, *workers, *clients, *operators):
         check_identity(identity)
-    with reading(hosts, login) as session:
+    with reading(hosts, login, Needs.NOTHING) as session:
         me = identify(session, login)
         who = Identities(tuple(masters), tuple(workers), tuple(clients), tuple(operators) or (me,))
         changed, denied = Lockdown(session).lock(who, me)
@@ -110,7 +110,7 @@ def show(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
     it should have, and says which. Permissions are c(reate), d(elete), r(ead), w(rite), a(dmin);
     the first two are for a znode's children.
     """
-    with reading(hosts, login) as session:
+    with reading(hosts, login, Needs.SOME) as session:
         lockdown = Lockdown(session)
         who = lockdown.who()
         if who is not None and identify(session, login) not in who.operator:
@@ -185,9 +185,8 @@ def show_id(hosts: str, login: Login) -> None:
     if login.credentials is not None:
         click.echo(login.credentials.id)
         return
-    with reading(
-        str(replace(parse(hosts), chroot="")), login
-    ) as session:  # below it, we may be unwelcome
+    servers = str(replace(parse(hosts), chroot=""))  # below the chroot, we may be unwelcome
+    with reading(servers, login, Needs.NOTHING) as session:
         me = identify(session, login)
     if not me:
         raise NotAuthorized(

@@ -13,7 +13,7 @@ from .command import Command, hosts_option
 from .login import login_options
 from .logs import escape
 from .output import format_option, table, write_document
-from .reading import reading
+from .reading import Needs, reading
 
 
 @click.command(
@@ -72,7 +72,7 @@ def audit(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
     belong where it is. Exits with 0 if all is well; if not, with 1, and says what it found. The
     cluster may be at work meanwhile: it only reads, and reports nothing that merely moved.
     """
-    with reading(hosts, login) as session:
+    with reading(hosts, login, Needs.SOME) as session:  # what is missing is a finding
         report = Auditor(session).report()
     if form == "table":
         _show_audit(report.to_dict())

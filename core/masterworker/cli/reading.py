@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 
 from ..words.errors import ConnectionLost, SessionLost, Unavailable
 from ..words.login import Login
+from ..zookeeper import tree
 from ..zookeeper.session import Session
 
 
+class Needs(Enum):
+    """How much of a cluster's tree a command must find."""
+
+    ALL = "all"
+    SOME = "some"
+    NOTHING = "nothing"
+
+
 @contextmanager
-def reading(hosts: str, login: Login) -> Iterator[Session]:
-    """A session that is started. Raises Unavailable, also if it breaks while it is used."""
+def reading(hosts: str, login: Login, needs: Needs = Needs.ALL) -> Iterator[Session]:
+    """A session that is started, where the hosts string leads to a cluster.
+
+    Raises Unavailable if it does not, and also if the session breaks while it is used.
+    """
     session = Session(hosts, login=login)
     session.start()
     try:
+        if needs is not Needs.NOTHING:
+            tree.require(session, incomplete=needs is Needs.SOME)
         yield session
     except (ConnectionLost, SessionLost) as error:
         raise Unavailable(f"ZooKeeper at {hosts}: {error}; ask again") from error

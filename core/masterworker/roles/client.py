@@ -61,7 +61,8 @@ class Client:
     future has the result; with `acknowledge`, only when `acknowledge` is called with the future, so
     that a result cannot be lost between its arrival and its use.
 
-    Raises Unavailable if no ZooKeeper answers within `connect_timeout`; NotAuthorized if it does
+    Raises Unavailable if no ZooKeeper answers within `connect_timeout`, or the hosts string leads
+    to no cluster: only masters and workers create its tree. Raises NotAuthorized if it does
     not let us in; BadConfiguration if the hosts, the login or the key file are wrong. Close it, or
     use it in a `with` statement. It cannot be used in a process that is forked later: there, all
     methods but `close` raise ClientForked. Make a client in each process.

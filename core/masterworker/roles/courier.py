@@ -27,6 +27,7 @@ from ..words.errors import (
 )
 from ..words.login import Login
 from ..words.model import Reason
+from ..zookeeper import tree
 from ..zookeeper.operations import Unreadable, size
 from ..zookeeper.session import Session
 from ..zookeeper.watched import Listing
@@ -93,9 +94,10 @@ class Courier:
     # --- called from other threads -----------------------------------------------------------
 
     def start(self, connect_timeout: float) -> None:
-        """Connect and begin. Raises Unavailable and NotAuthorized."""
+        """Connect and begin. Raises Unavailable, also where no cluster is, and NotAuthorized."""
         try:
             self._first_session.start(connect_timeout)
+            tree.require(self._first_session)
         except BaseException:  # also Ctrl-C: kazoo's threads go on trying otherwise
             self._first_session.close(timeout=0.5)
             raise

@@ -1,0 +1,58 @@
+"""Whether a cluster's tree is where a hosts string points: asked before anything is looked for.
+
+Masters and workers create the tree. All others must find it: a typo in a chroot would otherwise
+look like a healthy cluster with nothing to do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ..words import paths
+from ..words.errors import ConnectionLost, SessionLost, Unavailable
+from .session import Session
+
+PATIENCE: Final = 1.0
+"""Seconds that a master may take to create all folders once the first of them is there."""
+
+_PAUSE: Final = 0.05
+
+
+def require(session: Session, *, incomplete: bool = False) -> None:
+    """Raise Unavailable, saying what to check, if the tree is missing.
+
+    With `incomplete`, a part of it is enough.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while missing := _missing(session):
+        if len(missing) == len(paths.FOLDERS):
+            raise Unavailable(_nothing(session))
+        if incomplete:
+            return
+        if time.monotonic() >= deadline:
+            raise Unavailable(
+                f"the cluster's tree at {session.hosts} is incomplete, {', '.join(missing)} is "
+                "missing: start a master there, which creates it again, and run `mwctl audit`"
+            )
+        time.sleep(_PAUSE)
+
+
+def _missing(session: Session) -> list[str]:
+    try:
+        found = session.read(paths.FOLDERS)
+    except (ConnectionLost, SessionLost) as error:
+        raise Unavailable(f"ZooKeeper at {session.hosts} does not answer now: {error}") from error
+    return [path for path, znode in zip(paths.FOLDERS, found, strict=True) if znode is None]
+
+
+def _nothing(session: Session) -> str:
+    chroot = session.chroot
+    if chroot and session.read([""])[0] is None:
+        what = f"{chroot} does not exist in ZooKeeper"
+    else:
+        what = f"{chroot or '/'} in ZooKeeper has none of a cluster's folders, such as /tasks"
+    return (
+        f"no cluster at {session.hosts}: {what}. Check the path at the end of the hosts string "
+        "(--hosts, MWCTL_HOSTS); for a new cluster, start a master, which creates the tree"
+    )
