@@ -19,8 +19,9 @@ from masterworker.dev.ensemble import Ensemble
 from masterworker.dev.processes import Process, Startable, masterworker_command
 from masterworker.dev.server import ZooKeeperServer
 from masterworker.words.errors import ConnectionLost, SessionLost, Unavailable
-from masterworker.zookeeper.inspection import ClusterStatus, Inspection
+from masterworker.zookeeper.inspection import Inspection
 from masterworker.zookeeper.session import Session
+from masterworker.zookeeper.views import ClusterStatus
 from tests.chaos import executors_plugin
 from tests.chaos.actors import Actor, Busy
 from tests.chaos.journal import Journal

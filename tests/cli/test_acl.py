@@ -56,11 +56,11 @@ def operator(server: ZooKeeperServer, tmp_path: Path) -> Operator:
 
 
 def test_a_tree_is_locked_changed_and_looked_at(operator: Operator) -> None:
-    """`show` tells an open tree, a locked one and a wrong list apart; `init` sets it right, and
+    """`show` tells no tree, a locked one and a wrong list apart; `init` sets it right, and
     takes from a client that is not named any more what was its own."""
     tree = operator.tree
     assert operator.acl("id").lines == [tree.credentials["operator"].id]
-    assert operator.acl("show").code == 1
+    assert operator.acl("show").code == 69
     locked = operator.init("alice", "bob")
     assert (locked.code, "the operator is you" in locked.err) == (0, True), locked.err
     assert operator.acl("show").code == 0
@@ -113,7 +113,7 @@ def test_nobody_locks_himself_out(operator: Operator) -> None:
     assert (root.code, "chroot" in root.err) == (78, True)
     out = operator.init("alice", operator="alice")
     assert (out.code, "lock yourself out" in out.err) == (78, True)
-    assert operator.acl("show").code == 1
+    assert operator.acl("show").code == 69, "there is no tree yet"
 
 
 def test_a_password_is_no_identity(operator: Operator) -> None:

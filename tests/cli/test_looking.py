@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
 
-from masterworker import Client, Unavailable
+from masterworker import Client, Unavailable, __version__
 from masterworker.dev.processes import masterworker_command
 from masterworker.dev.server import ZooKeeperServer
 from tests.cli.calling import mwctl
@@ -63,9 +64,46 @@ def test_show_for_people_cannot_drive_their_terminal(cluster: Cluster, failed: s
 
 
 def test_list_filters_and_limits(cluster: Cluster, pending: str, failed: str) -> None:
-    """--state is applied before --limit; each format has the same tasks."""
+    """Filters are applied before --limit; each format has the same tasks, the newest last."""
     listed = as_json(cluster, "tasks", "list", "--state", "failed", "--limit", "1")
     assert [row["id"] for row in listed] == [failed]
+    every = as_json(cluster, "tasks", "list", "--limit", "0")
+    assert every == sorted(every, key=lambda row: row["submitted"])
+    older, newer = (row["id"] for row in every if row["id"] in (failed, pending))
+    worker = listed[0]["worker"]
+    client = pending.partition("-")[0]
+    for options, expected in [
+        (["--executor", "nobodys"], [pending]),
+        (["--state", "pending", "--state", "failed"], [older, newer]),
+        (["--worker", worker, "--state", "failed"], [failed]),
+        (["--client", client, "--since", "1h"], [pending]),
+        (["--until", "1h"], []),
+        (["--until", "2001-09-09T01:46:40Z"], []),
+    ]:
+        found = as_json(cluster, "tasks", "list", *options)
+        assert [row["id"] for row in found if row["id"] in (failed, pending)] == expected
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl"])
+def test_list_says_what_it_leaves_out(
+    cluster: Cluster, pending: str, failed: str, form: str
+) -> None:
+    """Where the limit cuts the list, it is said on stderr; the newest tasks are kept."""
+    states = ["--state", "pending", "--state", "failed", "--executor", "nobodys"]
+    states += ["--executor", "command"]
+    cut = cluster.mwctl("tasks", "list", *states, "--limit", "1", "-o", form)
+    assert (cut.code, cut.err) == (0, "mwctl: 1 of 2 tasks, the newest; --limit 0 lists all\n")
+    [newer] = (task for task in (pending, failed) if task.encode() in cut.out)
+    older = pending if newer == failed else failed
+    for limit in ("2", "0"):
+        whole = cluster.mwctl("tasks", "list", *states, "--limit", limit, "-o", form)
+        assert whole.err == ""
+        assert whole.out.index(older.encode()) < whole.out.index(newer.encode())
+
+
+def test_list_has_the_keys_of_the_contract(cluster: Cluster, pending: str, failed: str) -> None:
+    """In JSON, and in the columns of a table."""
+    listed = as_json(cluster, "tasks", "list", "--state", "failed", "--limit", "1")
     assert listed[0].keys() >= {"id", "state", "executor", "worker", "attempts", "submitted"}
     lines = cluster.mwctl("tasks", "list", "-o", "jsonl").lines
     assert {json.loads(line)["id"] for line in lines} >= {pending, failed}
@@ -97,11 +135,17 @@ def test_status_is_the_contract(cluster: Cluster, pending: str) -> None:
     assert [master["id"] for master in status["masters"]] == [status["primary"]["id"]]
     [worker] = status["workers"]
     assert worker["executors"] == ["command", "echo", "read"]
-    assert (worker["state"], worker["slots"]) == ("ready", 2)
+    assert (worker["state"], worker["slots"], worker["inline_slots"]) == ("ready", 2, 0)
+    assert (worker["version"], status["masters"][0]["version"]) == (__version__, __version__)
+    assert time.time() - 600 < worker["started"] < time.time()
+    assert worker["unavailable"] == {}
     assert status["tasks"].keys() >= {"pending", "assigned", "finished"}
     assert status["tasks"]["pending"] >= 1
     table = cluster.mwctl("status").out.decode()
-    assert worker["id"] in table
+    head, row = (line.split() for line in table.splitlines()[-2:])
+    assert head[:8] == ["ID", "HOST", "PID", "VERSION", "UP", "STATE", "SLOTS", "ASSIGNED"]
+    assert (row[0], row[3]) == (worker["id"], __version__)
+    assert "0/2" in row
     assert f"Primary: {status['primary']['id']}, epoch 1" in table
 
 

@@ -14,7 +14,7 @@ from masterworker.cli.login import login_options
 from masterworker.cli.sections import SharedOption
 from masterworker.decisions.audit import Reading, report
 from masterworker.words import errors
-from masterworker.zookeeper.inspection import ClusterStatus, TaskView
+from masterworker.zookeeper.views import ClusterStatus, TaskView
 from tests.cli.tree import COMMANDS, TREE, options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_json_has_the_keys_it_is_shown_with() -> None:
         json.loads(re.findall(r"```json\n(.*?)```", SECTIONS[f"mwctl {name}"], re.DOTALL)[0])
         for name in ("status", "audit", "tasks show")
     )
-    empty = ClusterStatus(None, 0, (), {}, {}, 0, 0)
+    empty = ClusterStatus(None, 0, (), {}, {}, 0, 0, {})
     assert status.keys() == empty.to_dict().keys()
     assert status["tasks"].keys() == empty.to_dict()["tasks"].keys()
     assert audit.keys() == report(Reading(), ()).to_dict().keys()

@@ -17,8 +17,9 @@ from masterworker.dev.processes import Process, masterworker_command
 from masterworker.words import paths
 from masterworker.words.errors import ConnectionLost
 from masterworker.zookeeper.auditor import Auditor
-from masterworker.zookeeper.inspection import ClusterStatus, Inspection
+from masterworker.zookeeper.inspection import Inspection
 from masterworker.zookeeper.session import Session
+from masterworker.zookeeper.views import ClusterStatus
 from tests.integration import ledger_plugin
 from tests.unit.throwaway_plugin import install
 from tests.waiting import DEADLINE, eventually

@@ -17,6 +17,7 @@ from masterworker.zookeeper.inspection import Inspection
 from masterworker.zookeeper.operations import Create, Delete
 from masterworker.zookeeper.replies import Reply
 from masterworker.zookeeper.session import Session
+from masterworker.zookeeper.tasklist import Wanted
 from tests.faults.proxy import Proxy
 from tests.faults.wire import Op
 from tests.integration.running import (
@@ -188,7 +189,7 @@ def test_audit_and_inspection_never_write(hosts: str, chroot: str, proxy: Proxy)
         assert not audit(proxy.hosts(chroot)).ok
         with inspection(proxy.hosts(chroot)) as view:
             assert view.status().pending == 3, "two tasks, and the garbage"
-            assert {row.id for row in view.tasks(100)} >= {one, other, third}
+            assert {row.id for row in view.tasks(Wanted(), 100).rows()} >= {one, other, third}
             assert view.task(third).state is State.PENDING
             assert view.result(other) == b""
         assert kazoo.get_children("/tasks") == before

@@ -210,7 +210,12 @@ def test_wait_outlasts_the_primary(hosts: str) -> None:
 
 def test_wait_outlasts_zookeeper(tmp_path: Path) -> None:
     """ZooKeeper is killed and started again while a client waits: the wait goes on and ends."""
-    with ZooKeeperServer(tmp_path) as own, master(own.hosts), client(own.hosts) as submitter:
+    with (
+        ZooKeeperServer(tmp_path) as own,
+        tree(own.hosts),
+        master(own.hosts),
+        client(own.hosts) as submitter,
+    ):
         future = submitter.submit(b"x", executor="echo")
         submitter.flush(20)
         own.process.kill()

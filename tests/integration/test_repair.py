@@ -171,6 +171,7 @@ def test_nobody_spins_while_zookeeper_is_away(
     monkeypatch.setattr(courier, "LOOK_INTERVAL", 0.05)
     with (
         ZooKeeperServer(tmp_path / "zookeeper") as server,
+        tree(server.hosts),
         cluster(server.hosts, ECHO, timeout=2.0, look_interval=0.5),
         client(server.hosts) as submitter,
     ):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from masterworker.dev.server import ZooKeeperServer
 from masterworker.words import paths
-from masterworker.words.errors import ConnectionLost
+from masterworker.words.errors import ConnectionLost, Unavailable
 from masterworker.zookeeper.operations import Create
+from masterworker.zookeeper.session import CONNECT_TIMEOUT
 from tests.faults.proxy import Proxy
 from tests.integration.running import session
 from tests.waiting import eventually
@@ -26,3 +30,27 @@ def test_request_without_a_connection_is_refused_at_once(proxy: Proxy, chroot: s
         proxy.accept()
         eventually(lambda: ours.connected, what="it is back")
         assert ours.read([paths.MASTER]) == [None]
+
+
+UNKNOWN = "no-such-host.invalid"
+"""A name that no resolver knows: RFC 2606 keeps it for that."""
+
+
+def test_unknown_host_is_named_at_once() -> None:
+    """Where no name can be resolved, it is said which, long before the time for connecting ends."""
+    began = time.monotonic()
+    with (
+        pytest.raises(Unavailable, match=f"unknown host {UNKNOWN} in "),
+        session(f"{UNKNOWN}:2181"),
+    ):
+        pass
+    assert time.monotonic() - began < CONNECT_TIMEOUT
+
+
+def test_one_unknown_host_of_several_is_a_warning(
+    server: ZooKeeperServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others serve, and whoever starts it learns of the typo."""
+    with session(f"{UNKNOWN}:2181,{server.hosts}"):
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert f"unknown host {UNKNOWN}" in caplog.text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masterworker.decisions.placement import Room, can_run
+from masterworker.decisions import explain
+from masterworker.decisions.placement import Load, Room, can_run, has_room
 from masterworker.words.model import Task, Worker, WorkerState
 from tests.unit import strategies  # noqa: F401 - sets the profile
 
@@ -105,3 +106,37 @@ def test_the_choice_is_always_the_emptiest(
             free[expected] -= 1
             processes[expected] -= not inline
     assert room.free() == sum(max(0, left) for left in free.values())
+
+
+@given(
+    st.tuples(st.integers(0, 6), st.integers(0, 6)),
+    st.lists(st.sampled_from([ECHO, Task("c", "c"), Task("g", "gone")]), max_size=8),
+    st.sampled_from([ECHO, Task("c", "c")]),
+)
+def test_the_numbers_alone_say_whether_there_is_room(
+    slots: tuple[int, int], held: list[Task], task: Task
+) -> None:
+    """A load decides as the tasks themselves do; one that is not known is no wrong answer."""
+    one = worker(max(slots), min(slots), echo=True, c=False)
+    room = Room({"a": one}, {"a": held}).take(task) is not None
+    in_processes = sum(task is not ECHO for task in held)
+    assert has_room(one, task.executor, Load(len(held), in_processes)) == room
+    assert has_room(one, task.executor, Load(len(held), None)) in (room, None)
+
+
+def test_why_a_task_waits_tells_the_two_kinds_of_slots_apart() -> None:
+    """Free slots of the other kind are no contradiction, and what is unknown is not claimed."""
+    workers = {"w": worker(4_002, 2, echo=True, c=False)}
+
+    def why(executor: str, load: Load) -> str:
+        return explain.pending(
+            Task("t", executor), primary="m", workers=workers, loads={"w": load}, now=0.0
+        )
+
+    taken = "every slot of the only worker offering executor 'c' is taken but those for inline"
+    assert why("c", Load(2, 2)).startswith(taken)
+    assert why("c", Load(4_002, 2)).startswith(taken)
+    assert why("c", Load(5, 1)) == "it is about to be assigned"
+    assert why("echo", Load(2, 2)) == "it is about to be assigned"
+    assert why("echo", Load(4_002, 2)).endswith("offering executor 'echo' is taken")
+    assert "may have no free slot" in why("c", Load(5, None))

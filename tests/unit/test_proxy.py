@@ -34,18 +34,18 @@ def connected(hosts: str, timeout: float = 10.0) -> Iterator[KazooClient]:
 
 
 @pytest.fixture
-def direct(server: ZooKeeperServer, chroot: str) -> Iterator[KazooClient]:
+def direct(server: ZooKeeperServer, nowhere: str) -> Iterator[KazooClient]:
     """A client that sees the truth on the server; it has created the test's chroot."""
     with connected(server.hosts) as client:
-        client.create(chroot)
-        client.chroot = chroot
+        client.create(nowhere)
+        client.chroot = nowhere
         yield client
 
 
 @pytest.fixture
-def victim(proxy: Proxy, chroot: str, direct: KazooClient) -> Iterator[KazooClient]:
+def victim(proxy: Proxy, nowhere: str, direct: KazooClient) -> Iterator[KazooClient]:
     """A client behind the proxy."""
-    with connected(proxy.hosts(chroot)) as client:
+    with connected(proxy.hosts(nowhere)) as client:
         yield client
 
 

@@ -75,7 +75,7 @@ def test_why_a_resting_task_waits() -> None:
     workers = {"w": Worker({"echo": True}, 1, 1)}
 
     def why(now: float) -> str:
-        return explain.pending(one, primary="m", workers=workers, held={}, now=now)
+        return explain.pending(one, primary="m", workers=workers, loads={}, now=now)
 
     assert why(ENDED) == f"attempt 5 timed out; next attempt in about {round(pause(one))} s"
     assert why(ENDED + pause(one) - 0.1).endswith("in about 1 s")

@@ -152,10 +152,10 @@ def test_only_who_has_the_key_is_given_a_sealed_task() -> None:
 def test_why_a_sealed_task_waits() -> None:
     """It names the key, and what to start; without the executor, that is the reason."""
     workers = {"w": Worker({"echo": True}, 1, 1, keys=("old",))}
-    why = explain.pending(SEALED, primary="m", workers=workers, held={}, now=0.0)
+    why = explain.pending(SEALED, primary="m", workers=workers, loads={}, now=0.0)
     assert "sealed with key 'new'" in why
     assert "mwctl worker --executor echo --key-file FILE" in why
-    why = explain.pending(SEALED, primary="m", workers={}, held={}, now=0.0)
+    why = explain.pending(SEALED, primary="m", workers={}, loads={}, now=0.0)
     assert "no ready worker offers executor 'echo'" in why
 
 

@@ -63,7 +63,7 @@ def test_the_announcement_leaves_out_what_cannot_be_run() -> None:
     assert records.decode_worker(records.encode_worker(announced)) == announced
     assert without(worker, {}) == worker
     task = Task("t-1", "resize")
-    why = explain.pending(task, primary="m", workers={"w-1": announced}, held={}, now=0.0)
+    why = explain.pending(task, primary="m", workers={"w-1": announced}, loads={}, now=0.0)
     assert why.startswith("no worker can run executor 'resize' at present; worker w-1 says: no mod")
 
 

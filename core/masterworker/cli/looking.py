@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from ..zookeeper.inspection import Inspection
 from .command import Command, hosts_option
 from .login import login_options
 from .logs import escape
+from .moments import duration
 from .output import format_option, table, write_document
 from .reading import Needs, reading
 
@@ -39,15 +41,38 @@ def status(hosts: str, login: Login, form: str) -> None:
 def _show_status(document: dict[str, Any]) -> None:
     primary = document["primary"]
     tasks = ", ".join(f"{count:,} {state}" for state, count in document["tasks"].items())
-    rows = [
-        master | {"office": "primary" if primary and master["id"] == primary["id"] else "backup"}
+    masters = [
+        _common(master)
+        | {"office": "primary" if primary and master["id"] == primary["id"] else "backup"}
         for master in document["masters"]
     ]
+    workers = [_common(worker) | {"slots": _slots(worker)} for worker in document["workers"]]
     epoch = f"{primary['id']}, epoch {primary['epoch']}" if primary else "none: nothing is assigned"
     _show(f"Primary: {epoch}", f"Tasks: {tasks}")
-    _show("", *_section("Masters", rows, ["id", "host", "pid", "office"]))
-    columns = ["id", "host", "pid", "state", "slots", "assigned", "executors"]
-    _show("", *_section("Workers", document["workers"], columns))
+    _show("", *_section("Masters", masters, ["id", "host", "pid", "version", "up", "office"]))
+    columns = ["id", "host", "pid", "version", "up", "state", "slots", "assigned", "executors"]
+    _show("", *_section("Workers", workers, columns))
+    for worker in workers:
+        for executor, why in sorted(worker["unavailable"].items()):
+            _show(f"  {worker['id']} cannot run {executor}: {escape(why)}")
+
+
+def _common(role: dict[str, Any]) -> dict[str, Any]:
+    """What a table shows of a master or a worker; nothing beyond the record of a book worker."""
+    up = "" if role["started"] is None else duration(time.time() - role["started"])
+    return role | {"up": up, "pid": role["pid"] or ""}
+
+
+def _slots(worker: dict[str, Any]) -> str:
+    """How many of a worker's slots are taken; those for inline executors only stand apart."""
+    slots, inline, assigned = worker["slots"], worker["inline_slots"], worker["assigned"]
+    if not inline:
+        return f"{assigned}/{slots}"
+    if not slots:
+        return f"{assigned}/{inline} inline"
+    inline_assigned = worker["assigned_inline"]
+    in_processes = "?" if inline_assigned is None else assigned - inline_assigned
+    return f"{in_processes}/{slots} +{inline} inline"
 
 
 def _section(title: str, rows: list[dict[str, Any]], columns: list[str]) -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,17 @@ import click
 from ..roles.keyfile import load_keys
 from ..words.login import Login
 from ..words.model import FINISHED, State
-from ..zookeeper.inspection import Inspection, TaskRow, TaskView
+from ..zookeeper.inspection import Inspection
+from ..zookeeper.tasklist import FOR_EVER, SINCE_EVER, Wanted
+from ..zookeeper.views import TaskRow, TaskView
 from .command import Group, hosts_option, key_file_option
 from .login import login_options
 from .logs import escape
+from .moments import Moment
 from .output import (
     OutputPath,
     format_option,
+    say,
     timestamp,
     write_bytes,
     write_document,
@@ -52,44 +53,101 @@ def tasks() -> None:
     "list",
     examples=[
         "mwctl tasks list",
-        "mwctl tasks list --state pending --limit 20",
-        "mwctl tasks list --state failed -o jsonl | jq -r .id",
+        "mwctl tasks list --state failed --executor thumbnail --since 1h",
+        "mwctl tasks list --state failed --limit 0 -o jsonl | jq -r .id",
     ],
 )
-@hosts_option
-@login_options
 @click.option(
-    "--state", type=click.Choice([str(state) for state in STATES]), help="Only these tasks."
+    "--state",
+    "states",
+    type=click.Choice([str(state) for state in STATES]),
+    multiple=True,
+    help="Only tasks in this state; repeatable.",
+)
+@click.option(
+    "--executor",
+    "executors",
+    multiple=True,
+    metavar="NAME",
+    help="Only tasks for this executor; repeatable.",
+)
+@click.option(
+    "--worker",
+    "workers",
+    multiple=True,
+    metavar="ID",
+    help="Only tasks that this worker has or has finished; repeatable.",
+)
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    metavar="ID",
+    help="Only tasks of this client, the part of a task's id before the hyphen; repeatable.",
+)
+@click.option(
+    "--since",
+    type=Moment(),
+    default=None,
+    metavar="WHEN",
+    help="Only tasks submitted since then: how long ago (30s, 15m, 1h, 2d) or an ISO time.",
+)
+@click.option(
+    "--until",
+    type=Moment(),
+    default=None,
+    metavar="WHEN",
+    help="Only tasks submitted before then.",
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     default=1000,
     show_default=True,
     metavar="N",
-    help="How many tasks to list at the most.",
+    help="How many tasks to list, the newest; 0 for all.",
 )
 @format_option
-def list_tasks(hosts: str, login: Login, state: str | None, limit: int, form: str) -> None:
-    """List tasks: the pending ones first, then those assigned, then those finished."""
+@hosts_option
+@login_options
+def list_tasks(
+    hosts: str,
+    login: Login,
+    states: Sequence[str],
+    executors: Sequence[str],
+    workers: Sequence[str],
+    clients: Sequence[str],
+    since: float | None,
+    until: float | None,
+    limit: int,
+    form: str,
+) -> None:
+    """List tasks in the order of their submission, the newest last.
+
+    If more than --limit tasks match, the newest are listed, and how many there are is said on
+    stderr.
+    """
+    wanted = Wanted(
+        frozenset(map(State, states)),
+        executors,
+        workers,
+        clients,
+        SINCE_EVER if since is None else since,
+        FOR_EVER if until is None else until,
+    )
     with reading(hosts, login) as session:
-        rows = _of_state(Inspection(session), state, limit)
-        write_rows(map(_table_row if form == "table" else _json_row, rows), COLUMNS, form)
-
-
-def _of_state(inspection: Inspection, state: str | None, limit: int) -> Iterator[TaskRow]:
-    if state is None:
-        return inspection.tasks(limit)
-    every = inspection.tasks(sys.maxsize)
-    return islice((row for row in every if row.state == state), limit)
+        found = Inspection(session).tasks(wanted, limit or None)
+    write_rows(map(_table_row if form == "table" else _json_row, found.rows()), COLUMNS, form)
+    if limit and found.matching > limit:
+        say(f"{limit:,} of {found.matching:,} tasks, the newest; --limit 0 lists all")
 
 
 def _json_row(row: TaskRow) -> dict[str, Any]:
-    return asdict(row) | {"worker": row.worker or None}
+    return row._asdict() | {"worker": row.worker or None}
 
 
 def _table_row(row: TaskRow) -> dict[str, Any]:
-    return asdict(row) | {"submitted": timestamp(row.submitted)}
+    return row._asdict() | {"submitted": timestamp(row.submitted)}
 
 
 @tasks.command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from ..words import evidence
 from ..words.model import Status, Task, Worker
@@ -14,12 +14,12 @@ def pending(
     *,
     primary: str | None,
     workers: Mapping[str, Worker],
-    held: Mapping[str, Collection[Task]],
+    loads: Mapping[str, placement.Load],
     now: float,
 ) -> str:
     """Why a pending task waits.
 
-    `primary` is the master in office; `held` what each worker has; `now` is in seconds since the
+    `primary` is the master in office; `loads` what each worker has; `now` is in seconds since the
     epoch.
     """
     if primary is None:
@@ -57,10 +57,20 @@ def pending(
     if resting:
         failed = f"attempt {len(task.history)} {task.history[-1].reason.value.replace('_', ' ')}"
         return f"{failed}; next attempt in about {max(1, round(resting))} s"
-    if placement.Room(able, held).take(task) is None:
-        workers_that = "the only worker" if len(able) == 1 else f"all {len(able)} workers"
-        return f"every slot of {workers_that} offering executor {task.executor!r} is taken"
-    return "it is about to be assigned"
+    rooms = [
+        placement.has_room(worker, task.executor, loads.get(name, placement.Load(0, 0)))
+        for name, worker in able.items()
+    ]
+    if any(rooms):
+        return "it is about to be assigned"
+    workers_that = "the only worker" if len(able) == 1 else f"all {len(able)} workers"
+    if None in rooms:
+        return f"{workers_that} offering executor {task.executor!r} may have no free slot"
+    taken = f"every slot of {workers_that} offering executor {task.executor!r} is taken"
+    inline = any(worker.slots > worker.process_slots for worker in able.values())
+    if inline and not all(worker.executors[task.executor] for worker in able.values()):
+        taken += " but those for inline executors"
+    return taken
 
 
 def finished(status: Status) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from ..words.model import Task, Worker, WorkerState
 
@@ -19,6 +20,28 @@ def can_run(worker: Worker, task: Task) -> bool:
     if task.sealed and task.sealed not in worker.keys:
         return False
     return worker.state is WorkerState.READY and task.executor in worker.executors
+
+
+class Load(NamedTuple):
+    """How many tasks a worker has, and how many of them run in child processes.
+
+    `in_processes` is None where that is unknown.
+    """
+
+    assigned: int
+    in_processes: int | None
+
+
+def has_room(worker: Worker, executor: str, load: Load) -> bool | None:
+    """Whether a worker that offers this executor has a slot for it; None if that is unknown.
+
+    It is what Room decides, from the numbers alone.
+    """
+    if load.assigned >= worker.slots:
+        return False
+    if worker.executors[executor] or load.assigned < worker.process_slots:
+        return True
+    return None if load.in_processes is None else load.in_processes < worker.process_slots
 
 
 class Room:

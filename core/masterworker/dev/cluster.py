@@ -22,8 +22,9 @@ from ..words.errors import (
     SessionLost,
     Unavailable,
 )
-from ..zookeeper.inspection import ClusterStatus, Inspection
+from ..zookeeper.inspection import Inspection
 from ..zookeeper.session import DEFAULT_TIMEOUT, Session
+from ..zookeeper.views import ClusterStatus
 from .ensemble import Ensemble
 from .folders import TemporaryFolder
 from .processes import Process, Startable, masterworker_command

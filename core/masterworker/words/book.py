@@ -29,6 +29,13 @@ def task_in(name: str, data: bytes) -> Task:
     return task
 
 
+def status_in(name: str, data: bytes) -> Status:
+    """The status of a task: one of ours, or the plain text of a raw one. Raises BadRecord."""
+    if records.is_record(data) or paths.is_task(name):
+        return records.decode_status(data)
+    return Status(State.DONE if DONE in data else State.FAILED, EXECUTOR)
+
+
 def payload_in(data: bytes) -> bytes:
     """The payload in a task's znode."""
     return records.body(data) if records.is_record(data) else data

@@ -30,13 +30,18 @@ FIRST_SHARE: Final = 0.2
 An answer takes milliseconds; a fifth of the default timeout leaves a busy server two seconds."""
 
 
+NAMELESS: Final = 0.5
+"""Seconds for which no server's name can be resolved before that is taken for an answer."""
+
+
 class Handshakes:
     """Watches over a kazoo client's handshakes; `timeout` is the session's, in seconds.
 
     `unanswered` is told why, on kazoo's thread, when the session is given up: handshakes were sent
     for a whole timeout and none was answered. One that is refused, or whose connection is
     closed, counts as answered: then the server does not renew the session either. Before the first
-    answer there is no session to give up. `failure` is why the last connection could not be made.
+    answer there is no session to give up. `failure` is why the last connection could not be made,
+    `unknown` are the hosts whose names could not be resolved when it was last tried.
     """
 
     def __init__(
@@ -44,21 +49,43 @@ class Handshakes:
     ) -> None:
         self.timeout = timeout
         self.failure: BaseException | None = None
+        self.unknown: list[str] = []
+        self._unknown_since: float | None = None
         self._distrusts = 0
         self._servers = len(kazoo.hosts)
         self._unanswered = unanswered
         self._patience = timeout * FIRST_SHARE
         self._silent_since: float | None = None
+        self._kazoo = kazoo
         handler = kazoo.handler
         self._timed_out = handler.timeout_exception
         self._connect = internals.replace_connect(kazoo, self._connecting)
+        self._expand = internals.replace_expand(kazoo, self._expanding)
         self._invoke = internals.replace_invoke(kazoo, self._invoking)
         self._open, handler.create_connection = handler.create_connection, self._opening
 
     @property
     def hopeless(self) -> bool:
-        """Whether all servers were tried, and certificates kept us from every one of them."""
-        return self._distrusts > self._servers
+        """Whether all servers were tried, and certificates or names keep us from every one."""
+        return self.nameless or self._distrusts > self._servers
+
+    @property
+    def nameless(self) -> bool:
+        """Whether no server's name could be resolved for a while."""
+        since = self._unknown_since
+        return since is not None and time.monotonic() - since >= NAMELESS
+
+    def _expanding(self) -> Any:
+        """Resolve the servers' names, and learn which of them kazoo leaves out in silence."""
+        found = self._expand()
+        known = {host for host, *_ in found}
+        hosts = [host.strip() for host, _ in self._kazoo.hosts]
+        self.unknown = sorted({host for host in hosts if host not in known})
+        if found:
+            self._unknown_since = None
+        elif self._unknown_since is None:
+            self._unknown_since = time.monotonic()
+        return found
 
     def _connecting(self, *where: Any) -> Any:
         """Connect, and learn what timeout the server agreed to, which kazoo keeps to itself.

@@ -5,114 +5,25 @@ A multi-read answers for all its paths as of one moment, which is what "where is
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from ..decisions import explain
+from ..decisions.placement import can_run
 from ..words import book, paths, records, sealing
 from ..words.errors import BadRecord, NotAuthorized, NotFound, TaskFailed
-from ..words.model import Attempt, Master, State, Status, Task, Worker, WorkerState
+from ..words.model import State, Status, Task, WorkerState
 from ..words.sealing import Keys
+from .loads import loads
 from .operations import Found, Unreadable, Znode
 from .quarantine import task_at
-from .reader import Reader, decode, last
+from .reader import Reader, decode
 from .session import Session
+from .tasklist import TaskList, Wanted, list_tasks
+from .views import ClusterStatus, TaskView
 
 Known = TypeVar("Known", Task, Status)
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterStatus:
-    """Who is there, and how many tasks are where; what is quarantined there counts too."""
-
-    primary: Master | None
-    epoch: int
-    masters: tuple[Master, ...]
-    workers: Mapping[str, Worker]
-    assigned: Mapping[str, int]
-    pending: int
-    finished: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The status as `mwctl status -o json` prints it."""
-        primary = self.primary
-        return {
-            "primary": None if primary is None else _master_row(primary) | {"epoch": self.epoch},
-            "masters": [_master_row(master) for master in self.masters],
-            "workers": [
-                {
-                    "id": name,
-                    "host": worker.host,
-                    "pid": worker.pid,
-                    "state": worker.state.value,
-                    "slots": worker.slots,
-                    "assigned": self.assigned.get(name, 0),
-                    "executors": sorted(worker.executors),
-                    "keys": list(worker.keys),
-                }
-                for name, worker in sorted(self.workers.items())
-            ],
-            "tasks": {
-                "pending": self.pending,
-                "assigned": sum(self.assigned.values()),
-                "finished": self.finished,
-            },
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """A task in a list. `attempts` is how many attempts have ended without a result so far."""
-
-    id: str
-    state: State
-    executor: str
-    worker: str
-    attempts: int
-    submitted: float
-
-
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """All there is to know of one task."""
-
-    id: str
-    state: State
-    executor: str
-    worker: str
-    history: tuple[Attempt, ...]
-    why: str
-    submitted: float
-    started: float | None = None
-    ended: float | None = None
-    sealed: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The task as `mwctl tasks show -o json` prints it."""
-        return {
-            "id": self.id,
-            "state": self.state.value,
-            "executor": self.executor,
-            "worker": self.worker or None,
-            "attempts": [
-                {
-                    "worker": attempt.worker,
-                    "reason": attempt.reason.value,
-                    "detail": attempt.detail,
-                    "started": attempt.started,
-                    "ended": attempt.ended,
-                }
-                for attempt in self.history
-            ],
-            "why": self.why,
-            "submitted": self.submitted,
-            "started": self.started,
-            "ended": self.ended,
-            "sealed": self.sealed or None,
-        }
 
 
 class Inspection:
@@ -149,6 +60,7 @@ class Inspection:
             assigned=assigned,
             pending=pending,
             finished=finished,
+            loads=loads(self._session, workers, assigned),
         )
 
     def _counts(self) -> tuple[int, dict[str, int]]:
@@ -167,6 +79,15 @@ class Inspection:
             if not set(workers) - set(known):  # else a task may have gone to who came meanwhile
                 return _children(tasks), dict(zip(known, map(_children, assigned), strict=True))
 
+    def obstacle(self, executor: str, key_id: str = "") -> str:
+        """Why a task for this executor, submitted now, would have to wait; empty if nothing is
+        known to be in its way. With a key's id, a task sealed with it."""
+        primary, workers = self._primary(), self._reader.workers()
+        task = Task("", executor, sealed=key_id)
+        if primary and any(can_run(worker, task) for worker in workers.values()):
+            return ""
+        return explain.pending(task, primary=primary, workers=workers, loads={}, now=time.time())
+
     def offered(self, key_id: str = "") -> set[str]:
         """The executors that ready workers offer now; with a key's id, for tasks sealed with it."""
         return {
@@ -178,19 +99,9 @@ class Inspection:
 
     # --- tasks -------------------------------------------------------------------------------
 
-    def tasks(self, limit: int) -> Iterator[TaskRow]:
-        """Up to `limit` tasks: pending, then assigned, then finished ones."""
-        wanted: list[tuple[str, State]] = []
-        wanted += [(paths.task(name), State.PENDING) for name in self._reader.names(paths.TASKS)]
-        for worker, names in self._reader.assigned().items():
-            wanted += [(paths.assignment(worker, name), State.ASSIGNED) for name in sorted(names)]
-        wanted += [(paths.status(name), State.DONE) for name in sorted(self._reader.finished())]
-        del wanted[limit:]
-        states = dict(wanted)
-        for path, found in self._session.read_each(list(states)):
-            row = _row(path, states[path], found)
-            if row is not None:
-                yield row
+    def tasks(self, wanted: Wanted, limit: int | None) -> TaskList:
+        """The newest `limit` tasks of those wanted, or all of them if it is None."""
+        return list_tasks(self._session, wanted, limit)
 
     def task(self, task: str) -> TaskView:
         """One task. Raises NotFound."""
@@ -213,7 +124,7 @@ class Inspection:
                 sealed=known.sealed,
             )
         try:
-            status = self._with_evidence(task, _status(task, found.data))
+            status = self._with_evidence(task, book.status_in(task, found.data))
         except BadRecord as error:
             return TaskView(task, state, "", "", (), f"its status is quarantined: {error}", 0.0)
         return TaskView(
@@ -239,7 +150,7 @@ class Inspection:
         if state is not State.DONE:
             where = f"assigned to worker {worker}" if worker else "pending"
             raise NotFound(f"task {task} has no result yet: it is {where}")
-        status = self._with_evidence(task, _status(task, found.data))
+        status = self._with_evidence(task, book.status_in(task, found.data))
         if status.state is State.FAILED:
             reason = status.reason.value if status.reason else "failed"
             raise TaskFailed(task, reason, status.history)
@@ -305,26 +216,22 @@ class Inspection:
                 return f"task {task} has ended: its status was handed over, or has expired"
         return f"there is no task {task}: it never was, or ended long ago"
 
-    def _understood(self, names: list[str]) -> Iterator[Task]:
-        for path, found in self._session.read_each(names):
-            task = decode(found, functools.partial(book.task_in, last(path)))
-            if task is not None:
-                yield task
-
     def _why_pending(self, task: Task) -> str:
-        (master,) = self._session.read([paths.MASTER])
-        primary = decode(master, records.decode_master)
-        held: dict[str, list[Task]] = {}
-        for worker, names in self._reader.assigned().items():
-            tasks = [paths.assignment(worker, name) for name in names]
-            held[worker] = list(self._understood(tasks))
+        workers = self._reader.workers()
+        able = {name: worker for name, worker in workers.items() if can_run(worker, task)}
         return explain.pending(
             task,
-            primary=primary.id if primary else None,
-            workers=self._reader.workers(),
-            held=held,
+            primary=self._primary(),
+            workers=workers,
+            loads=loads(self._session, able),
             now=time.time(),
         )
+
+    def _primary(self) -> str | None:
+        """The id of the master in office."""
+        (master,) = self._session.read([paths.MASTER])
+        primary = decode(master, records.decode_master)
+        return primary.id if primary else None
 
 
 def _not_ours(path: str) -> NotAuthorized:
@@ -333,38 +240,3 @@ def _not_ours(path: str) -> NotAuthorized:
 
 def _children(found: Found) -> int:
     return found.children if isinstance(found, Znode) else 0
-
-
-def _status(task: str, data: bytes) -> Status:
-    """A status, also the plain one of a book client's task."""
-    if records.is_record(data) or paths.is_task(task):
-        return records.decode_status(data)
-    done = book.DONE in data
-    return Status(State.DONE if done else State.FAILED, book.EXECUTOR)
-
-
-def _row(path: str, state: State, found: Found) -> TaskRow | None:
-    if not isinstance(found, Znode):
-        return None
-    try:
-        if state is State.DONE:
-            client = path.split("/")[2]
-            name = last(path) if client == last(path) else f"{client}-{last(path)}"
-            status = _status(name, found.data)
-            return TaskRow(
-                name,
-                status.state,
-                status.executor,
-                status.worker,
-                len(status.history),
-                status.submitted,
-            )
-        task = book.task_in(last(path), found.data)
-    except BadRecord:
-        return TaskRow(last(path), state, "", "", 0, 0.0)
-    worker = path.split("/")[2] if state is State.ASSIGNED else ""
-    return TaskRow(task.id, state, task.executor, worker, len(task.history), task.submitted)
-
-
-def _master_row(master: Master) -> dict[str, Any]:
-    return {"id": master.id, "host": master.host, "pid": master.pid}

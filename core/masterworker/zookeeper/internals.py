@@ -14,6 +14,8 @@ What is relied on:
 - `ConnectionHandler._connect(host, hostip, port)` opens a connection, completes the handshake,
   and returns the read timeout, two thirds of the session's, and the connect timeout, both in
   milliseconds. It is looked up on the instance each time.
+- `ConnectionHandler._expand_client_hosts()` resolves the servers' names into a list of host,
+  address and port, without those that do not resolve. It is looked up on the instance each time.
 - `ConnectionHandler._invoke(timeout, request, xid=None)` sends a request of the handshake and waits
   for its answer at most `timeout` seconds; the first request is a `Connect`.
 - `handler.create_connection(address=, hostname=, timeout=, ...)` opens a socket, and
@@ -46,6 +48,7 @@ PARTS: Final = (
     ("kazoo.client", "KazooClient._call", ("request", "async_object")),
     ("kazoo.protocol.connection", "_CONNECTION_DROP", None),
     ("kazoo.protocol.connection", "ConnectionHandler._connect", ("host", "hostip", "port")),
+    ("kazoo.protocol.connection", "ConnectionHandler._expand_client_hosts", ()),
     ("kazoo.protocol.connection", "ConnectionHandler._invoke", ("timeout", "request", "xid")),
     ("kazoo.handlers.threading", "SequentialThreadingHandler.create_connection", None),
     ("kazoo.handlers.threading", "SequentialThreadingHandler.select", None),
@@ -115,6 +118,13 @@ def submit(kazoo: KazooClient, request: Any) -> Any:
 def drop_connection(kazoo: KazooClient) -> None:
     """Close the connection; kazoo makes another."""
     submit(kazoo, _find("kazoo.protocol.connection", "_CONNECTION_DROP"))
+
+
+def replace_expand(kazoo: KazooClient, by: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `by()` resolve the servers' names; return what did before."""
+    before: Callable[..., Any] = kazoo._connection._expand_client_hosts
+    kazoo._connection._expand_client_hosts = by
+    return before
 
 
 def replace_connect(kazoo: KazooClient, by: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, TypeVar
 
 from ..words import book, paths
@@ -54,9 +54,16 @@ class Reader:
         names = [paths.worker(name) for name in self.names(paths.WORKERS)]
         return self.decoded(names, book.worker_in)
 
-    def entries(self) -> dict[str, Znode]:
-        """The children of /status: clients' folders, and plain statuses of the book's clients."""
-        names = [f"{paths.STATUS}/{name}" for name in self.names(paths.STATUS)]
+    def entries(self, clients: Collection[str] = ()) -> dict[str, Znode]:
+        """The children of /status: clients' folders, and plain statuses of the book's clients.
+
+        If `clients` are given, only their folders.
+        """
+        names = [
+            f"{paths.STATUS}/{name}"
+            for name in self.names(paths.STATUS)
+            if not clients or name in clients
+        ]
         entries = {}
         for path, found in self.session.read_each(names):
             if isinstance(found, Znode):
@@ -65,11 +72,11 @@ class Reader:
                 self.quarantined[path] = str(found)
         return entries
 
-    def finished(self) -> frozenset[str]:
-        """The tasks that have a status."""
+    def finished(self, clients: Collection[str] = ()) -> frozenset[str]:
+        """The tasks that have a status; if `clients` are given, only theirs."""
         finished = set()
         folders = []
-        for name, entry in self.entries().items():
+        for name, entry in self.entries(clients).items():
             if not paths.is_client(name):
                 finished.add(name)
             elif entry.children:

@@ -115,12 +115,22 @@ class Session:
             self.close(timeout=0.5)
             if state == KeeperState.AUTH_FAILED:
                 raise NotAuthorized(f"ZooKeeper at {self.hosts} refused the credentials")
+            names = ", ".join(self._handshakes.unknown)
+            if self._handshakes.nameless:
+                raise Unavailable(
+                    f"unknown host {names} in {self.hosts}: check the name in --hosts, or how this "
+                    "machine resolves names"
+                )
             trouble = tls.trouble(self.hosts, self._handshakes.failure, self._login.tls)
             raise trouble or Unavailable(
                 f"no ZooKeeper answered within {connect_timeout:g} s at {self.hosts}: "
                 "start one (`mwctl dev` starts a private one) or name another with --hosts"
                 + ("" if self._login.tls else "; if that port speaks TLS, give --tls-ca")
+                + (f"; unknown host {names}: check --hosts" if names else "")
             )
+        if self._handshakes.unknown:
+            names = ", ".join(self._handshakes.unknown)
+            log.warning("unknown host %s in %s: it is left out", names, self.hosts)
         self._confirmed = time.monotonic()
         try:
             self.access = learn(self, self._login)

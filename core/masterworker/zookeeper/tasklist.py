@@ -1,0 +1,172 @@
+"""The tasks of a cluster in the order in which they were submitted, filtered, newest last.
+
+The time of submission stands in each task's znode, so all that may match are read, in bulk: their
+payloads pass through, and a row of each match is kept. Names narrow down what is read: a state and
+a worker choose folders, a client chooses names.
+
+A cluster at work moves tasks on while they are read. Each kind of place is listed and read before
+the next one of a task's way, so one that moves is seen twice rather than not at all, and counts
+once, where it was last.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ..words import book, paths
+from ..words.errors import BadRecord
+from ..words.model import FINISHED, State
+from .operations import Found, Znode
+from .reader import Reader, last
+from .session import Session
+from .views import TaskRow
+
+Key = tuple[float, str, int, str]
+
+SINCE_EVER: Final = float("-inf")
+FOR_EVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks to list: those that match everything that is given.
+
+    An empty collection matches all. `since` and `until` bound the time of submission, in seconds
+    since the epoch.
+    """
+
+    states: Collection[State] = ()
+    executors: Collection[str] = ()
+    workers: Collection[str] = ()
+    clients: Collection[str] = ()
+    since: float = SINCE_EVER
+    until: float = FOR_EVER
+
+    def matches(self, row: TaskRow) -> bool:
+        """Whether a task is one of them."""
+        return (
+            _among(row.state, self.states)
+            and _among(row.executor, self.executors)
+            and _among(row.worker, self.workers)
+            and _among(paths.client(row.id), self.clients)
+            and self.since <= row.submitted <= self.until
+        )
+
+    def any_of(self, *states: State) -> bool:
+        """Whether tasks in one of these states can match."""
+        return not self.states or any(state in self.states for state in states)
+
+
+class TaskList:
+    """The newest `limit` tasks that match, or all of them if `limit` is None.
+
+    `rows()` has them, oldest first, and `matching` is how many match altogether.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._rows: dict[str, TaskRow] = {}
+        self._oldest_first: list[Key] = []
+        self.matching = 0
+
+    def add(self, row: TaskRow) -> None:
+        """Take in a task that matches; what is older than the newest `limit` is dropped."""
+        if row.id in self._rows:
+            self._rows[row.id] = row
+            return
+        self.matching += 1
+        key = _key(row)
+        if self._limit is None:
+            self._oldest_first.append(key)
+        elif len(self._oldest_first) < self._limit:
+            heapq.heappush(self._oldest_first, key)
+        else:
+            dropped = heapq.heappushpop(self._oldest_first, key)
+            if dropped is key:
+                return
+            del self._rows[dropped[3]]
+        self._rows[row.id] = row
+
+    def rows(self) -> Iterator[TaskRow]:
+        """The tasks in the order of their submission."""
+        for key in sorted(self._oldest_first):
+            yield self._rows[key[3]]
+
+
+def list_tasks(session: Session, wanted: Wanted, limit: int | None) -> TaskList:
+    """Read the tasks that match. Raises what Reply.wait raises."""
+    found = TaskList(limit)
+    reader = Reader(session)
+    for state, names in _places(reader, wanted):
+        for path, znode in session.read_each(names):
+            row = _row(path, state, znode)
+            if row is not None and wanted.matches(row):
+                found.add(row)
+    return found
+
+
+def _places(reader: Reader, wanted: Wanted) -> Iterator[tuple[State, list[str]]]:
+    """Where tasks that match can be, place by place in the order of a task's life."""
+    if wanted.any_of(State.PENDING) and not wanted.workers:
+        names = reader.names(paths.TASKS)
+        yield State.PENDING, [paths.task(name) for name in names if _of_client(name, wanted)]
+    if wanted.any_of(State.ASSIGNED):
+        folders = [
+            paths.assignments(name)
+            for name in reader.names(paths.ASSIGN)
+            if _among(name, wanted.workers)
+        ]
+        for folder, names in reader.names_each(folders):
+            yield (
+                State.ASSIGNED,
+                [f"{folder}/{name}" for name in names if _of_client(name, wanted)],
+            )
+    if wanted.any_of(*FINISHED):
+        finished = reader.finished(wanted.clients)
+        yield State.DONE, [paths.status(name) for name in finished]
+
+
+def _of_client(name: str, wanted: Wanted) -> bool:
+    return not wanted.clients or paths.client(name) in wanted.clients
+
+
+def _among(value: str, wanted: Collection[str]) -> bool:
+    return not wanted or value in wanted
+
+
+def _key(row: TaskRow) -> Key:
+    """By time, then tasks of one client in the order of their numbers."""
+    client, number = paths.split_task(row.id) if paths.is_task(row.id) else (row.id, 0)
+    return row.submitted, client, number, row.id
+
+
+def _row(path: str, state: State, found: Found) -> TaskRow | None:
+    """A task in a list; None if it is not there any more."""
+    if not isinstance(found, Znode):
+        return None
+    name = _name(path)
+    worker = path.split("/")[2] if state is State.ASSIGNED else ""
+    try:
+        if state is not State.DONE:
+            task = book.task_in(name, found.data)
+            return TaskRow(name, state, task.executor, worker, len(task.history), task.submitted)
+        status = book.status_in(name, found.data)
+        return TaskRow(
+            name,
+            status.state,
+            status.executor,
+            status.worker,
+            len(status.history),
+            status.submitted,
+        )
+    except BadRecord:
+        return TaskRow(name, state, "", worker, 0, 0.0)
+
+
+def _name(path: str) -> str:
+    """The id of the task at a path."""
+    _, top, *below = path.split("/")
+    return "-".join(below) if f"/{top}" == paths.STATUS else last(path)
