@@ -21,7 +21,7 @@ from .. import __version__
 from ..execution.process_state import INTENDED, reset_signals
 from ..words.errors import MasterworkerError
 from . import streams
-from .command import Group, Invocation, Lazy
+from .command import Group, Interrupted, Invocation, Lazy
 from .init import become_init
 from .output import complain
 
@@ -92,7 +92,7 @@ def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
     except click.ClickException as error:
         complain(error.format_message())
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, Interrupted, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
         return 1  # without a word: the reader of our output has left, as `head` does

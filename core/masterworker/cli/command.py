@@ -92,6 +92,10 @@ def _note_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> Non
     ctx.ensure_object(Invocation).debug = value
 
 
+class Interrupted(BaseException):
+    """Ctrl-C on its way out of a command: click would write to stderr, which may be closed."""
+
+
 @dataclass(slots=True)
 class Invocation:
     """What `main` learns of the options of the command it has called; the context's `obj`.
@@ -131,7 +135,10 @@ class Command(click.Command):
         form = ctx.params.pop("log_format")
         ctx.ensure_object(Invocation).json_log = form == "json"
         logs.start(ctx.params.pop("log_level"), form)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(ctx, self.get_params(ctx), formatter)

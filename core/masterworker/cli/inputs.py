@@ -76,18 +76,22 @@ class Inputs:
             raise click.UsageError(
                 "there is no payload: name files, or give '-' to make each line of stdin a task"
             )
+        self._next = 0
+        """How many sources were handed over."""
+        self._lines_left = self._lines_at is not None
         self.single = len(self._sources) == 1 and self._lines_at is None and listing is None
         """Whether it is one payload by the form of the call, whatever a list may hold."""
-
-    @property
-    def count(self) -> int | None:
-        """How many payloads there are; None while nobody can know."""
-        return len(self._sources) if self._lines_at is None else None
 
     @property
     def files(self) -> Iterator[Path]:
         """The files among the sources."""
         return (source.file for source in self._sources if source.file is not None)
+
+    @property
+    def left(self) -> list[str]:
+        """The names of those that were not handed over; '-' for lines of stdin."""
+        names = [source.name for source in self._sources[self._next :]]
+        return ["-", *names] if self._lines_left else names
 
     def batches(
         self, wake: int | None = None, patience: Callable[[], float | None] = lambda: None
@@ -113,12 +117,13 @@ class Inputs:
         self, wake: int | None, patience: Callable[[], float | None]
     ) -> Iterator[Source | None]:
         """The sources; None where the next one has to be waited for."""
-        if self._lines_at is None:
-            yield from self._sources
-            return
-        yield from self._sources[: self._lines_at]
-        yield from _lines(wake, patience)
-        yield from self._sources[self._lines_at :]
+        for index in range(len(self._sources) + 1):
+            if index == self._lines_at:
+                yield from _lines(wake, patience)
+                self._lines_left = False
+            if index < len(self._sources):
+                self._next = index + 1
+                yield self._sources[index]
 
 
 def _read(source: Source) -> Payload:

@@ -16,6 +16,8 @@ class Names:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        """The last number that was added to a name."""
 
     def place(self, file: Path | None, task: str) -> Path:
         """The file for the result of a task: named as the payload's file, or else by the task's id.
@@ -25,10 +27,10 @@ class Names:
         name = file.name if file is not None else ""
         if name in ("", ".", ".."):
             name = task
-        unique, number = name, 1
+        unique = name
         while unique in self._taken:
-            number += 1
-            unique = _numbered(name, number)
+            self._numbers[name] = self._numbers.get(name, 1) + 1
+            unique = _numbered(name, self._numbers[name])
         self._taken.add(unique)
         return self.folder / unique
 

@@ -52,6 +52,8 @@ class OutputPath(click.Path):
                 self.fail(f"{path} cannot be written", param, ctx)
         elif not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}", param, ctx)
+        elif self.dir_okay and os.fsdecode(value).endswith("/"):
+            path.mkdir()
         return path
 
 

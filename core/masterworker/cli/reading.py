@@ -9,7 +9,7 @@ from enum import Enum
 from ..words.errors import ConnectionLost, SessionLost, Unavailable
 from ..words.login import Login
 from ..zookeeper import tree
-from ..zookeeper.session import Session
+from ..zookeeper.session import CLOSE_TIMEOUT, Session
 
 
 class Needs(Enum):
@@ -27,6 +27,7 @@ def reading(hosts: str, login: Login, needs: Needs = Needs.ALL) -> Iterator[Sess
     Raises Unavailable if it does not, and also if the session breaks while it is used.
     """
     session = Session(hosts, login=login)
+    patience = CLOSE_TIMEOUT
     session.start()
     try:
         if needs is not Needs.NOTHING:
@@ -34,5 +35,8 @@ def reading(hosts: str, login: Login, needs: Needs = Needs.ALL) -> Iterator[Sess
         yield session
     except (ConnectionLost, SessionLost) as error:
         raise Unavailable(f"ZooKeeper at {hosts}: {error}; ask again") from error
+    except KeyboardInterrupt:
+        patience = 0.5  # ZooKeeper may be what was waited for
+        raise
     finally:
-        session.close()
+        session.close(patience)

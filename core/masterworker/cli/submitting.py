@@ -170,7 +170,7 @@ def submit(
                 code = _submit_all(inputs, submitter, form, progress)
     except (KeyboardInterrupt, MasterworkerError):
         progress.clear()
-        say_where([*(waiting.left if waiting else ()), *submitter.untold])
+        say_where([*(waiting.left if waiting else ()), *submitter.untold], inputs.left)
         raise
     if not submitter.count and not code:
         say("there was nothing to submit")
@@ -253,6 +253,7 @@ def _submit_all(inputs: Inputs, submitter: _Submitter, form: str, progress: Prog
         rows += [{"id": one.task, "payload": one.name} for one in accepted]
         if form != "json":
             if not _told(rows, form, submitter):
+                say_where([], inputs.left)
                 return 1
             rows = []
         progress.show(f"{submitter.count:,} submitted")

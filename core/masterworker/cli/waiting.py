@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,7 +146,7 @@ class Wait:
             if not isinstance(error.__cause__, BrokenPipeError):
                 self._complain(f"cannot write to stdout: {error}")
             self._code = max(self._code, 1)
-        self._leave(explain)
+        self._leave(explain, inputs.left)
         self._progress.clear()
         if self._counts.total() > 1:
             counts = (f"{self._counts[state]:,} {state}" for state in STATES if self._counts[state])
@@ -176,8 +176,6 @@ class Wait:
             else:
                 self._take_in(self._patience())
             if self._late:
-                for batch in batches if more else ():
-                    self._leave_out(batch)
                 return
             if self._ask_at is not None and time.monotonic() >= self._ask_at:
                 self._ask_at = None
@@ -309,10 +307,6 @@ class Wait:
                 self._note(Outcome(name, NOT_SUBMITTED, why=why))
         return [payload for payload in batch if payload.error is None]
 
-    def _leave_out(self, batch: list[Payload]) -> None:
-        for payload in batch:
-            self._note(Outcome(payload.source.name, NOT_SUBMITTED, why="the time was over"))
-
     def _note(self, outcome: Outcome) -> None:
         self._counts[outcome.state] += 1
         self._tell(outcome)
@@ -323,32 +317,40 @@ class Wait:
 
     # --- the end -----------------------------------------------------------------------------
 
-    def _leave(self, explain: Callable[[Iterable[str]], dict[str, str]]) -> None:
+    def _leave(
+        self, explain: Callable[[Iterable[str]], dict[str, str]], unsubmitted: list[str]
+    ) -> None:
         """Tell of the tasks whose results were not written, because time or stdout ended."""
         left = self.left
-        if not left:
+        if not left and not unsubmitted:
             return
         self._progress.clear()
         waiting = [one for one in left if not one.future.done()]
-        if waiting and self._late:
-            complain(f"no result of {len(waiting):,} tasks within {self._timeout:g} s")
+        if self._late and (waiting or unsubmitted):
+            tasks = "task" if len(waiting) == 1 else "tasks"
+            complain(f"no result of {len(waiting):,} {tasks} within {self._timeout:g} s")
             self._code = TIMED_OUT
         why = explain(one.task for one in waiting[:LISTED]) if waiting else {}
-        say_where(left, why)
+        say_where(left, unsubmitted, why)
         for one in left:
             state = UNWRITTEN if one.future.done() else UNFINISHED
             self._record(one, state, why=why.get(one.task, ""))
+        for name in unsubmitted:
+            self._note(Outcome(name, NOT_SUBMITTED, why="the command ended before its turn"))
 
 
 class _StdoutLost(Exception):
     """Stdout cannot be written any more, and what was written there last may be half a result."""
 
 
-def say_where(left: list[Submitted], why: dict[str, str] | None = None) -> None:
-    """Say of each task whose result was not written how to get at it."""
-    unsent = [one for one in left if _accepted(one) is False]
-    if unsent:
-        say(f"{len(unsent):,} of the payloads were not submitted, {unsent[0].name} the first")
+def say_where(
+    left: Sequence[Submitted], unsubmitted: Sequence[str] = (), why: Mapping[str, str] | None = None
+) -> None:
+    """Say of each task whose result was not written how to get at it, and what is no task yet."""
+    names = [one.name for one in left if _accepted(one) is False] + list(unsubmitted)
+    if names:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        say(f"not submitted: {'the rest of stdin' if names[0] == '-' else names[0]}{more}")
     sent = [one for one in left if _accepted(one) is not False]
     for one in sent[:LISTED]:
         say(f"{one.label}task {one.task} {_state(one, why or {})}")
@@ -362,7 +364,7 @@ def _accepted(one: Submitted) -> bool | None:
     return error.accepted if isinstance(error, ClientClosed) else True
 
 
-def _state(one: Submitted, why: dict[str, str]) -> str:
+def _state(one: Submitted, why: Mapping[str, str]) -> str:
     look, get = f"mwctl tasks show {one.task}", f"mwctl tasks result {one.task}"
     if _accepted(one) is None:
         return f"may have been accepted; to look at it: {look}"
