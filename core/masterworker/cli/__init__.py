@@ -58,9 +58,9 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `mwctl` with `arguments` (the process's own if None) and return its exit code."""
+    streams.hold()
     if arguments is None:
         _prepare_process()
-    streams.hold()
     invocation = Invocation()
     code = INTERRUPTED
     try:
