@@ -35,7 +35,8 @@ class FailedAttempt(NamedTuple):
     `attempt` of `attempts` counts the task's own failures against those it is allowed. If the
     reason is `lost`, it counts the workers that were lost under the task instead, against the
     number after which it is given up. `seconds` is how long the attempt ran, None if unknown.
-    `final` says that the task has failed for good.
+    `final` says that the task has failed for good. `why` is the line of the evidence that says what
+    was wrong; it is empty for a sealed task.
     """
 
     task: str
@@ -47,13 +48,14 @@ class FailedAttempt(NamedTuple):
     seconds: float | None
     final: bool
     follows: str
+    why: str = ""
 
     def __str__(self) -> str:
         ran = "" if self.seconds is None else f" after {self.seconds:.3f} s"
         return (
             f"task {self.task}: attempt {self.attempt} of {self.attempts} of executor "
             f"{self.executor} {_WHAT_HAPPENED[self.reason]}{ran} on worker {self.worker}; "
-            f"{self.follows}"
+            f"{self.follows}" + (f": {self.why}" if self.why else "")
         )
 
     @property
@@ -69,6 +71,7 @@ class FailedAttempt(NamedTuple):
                 "reason": self.reason.value,
                 "seconds": None if self.seconds is None else round(self.seconds, 3),
                 "final": self.final,
+                **({"why": self.why} if self.why else {}),
             }
         }
 

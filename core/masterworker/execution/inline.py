@@ -41,13 +41,15 @@ class InlineRunner:
         self._ready: dict[str, Outcome] = {}
         self._until = float("inf")
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="inline", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None  # until there is something to run
 
     def start(self, jobs: Sequence[Job]) -> None:
         with self._changed:
             if self._closed:
                 return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="inline", daemon=True)
+                self._thread.start()
             for job in jobs:
                 task_id = job.task.id
                 if task_id != self._running and task_id not in self._ready:
@@ -95,7 +97,8 @@ class InlineRunner:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join(_CLOSE_SECONDS)
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
 
     def _serve(self) -> None:
         deliver_at = 0.0

@@ -10,13 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..decisions import life
+from ..decisions.failures import FailedAttempt, failed_attempt
 from ..execution.attempts import Job, Outcome
-from ..words import book
+from ..words import book, evidence
 from ..words.executor import Offered, TaskContext
 from ..words.model import Attempt, Task
 from ..words.sealing import Keys, Seal
 from ..zookeeper.batches import Unit
 from ..zookeeper.operations import Create, Delete
+
+MAX_WHY = 300
+"""Characters of the line that says why an attempt failed, in the log."""
 
 
 class Held(NamedTuple):
@@ -32,7 +36,7 @@ class Held(NamedTuple):
 
 def understand(name: str, data: bytes, version: int) -> Held:
     """The task in an assignment called `name`. Raises BadRecord."""
-    return Held(book.task_in(name, data), book.payload_in(data), version)
+    return Held(book.movable_task_in(name, data), book.payload_in(data), version)
 
 
 class Clerk:
@@ -89,6 +93,16 @@ class Clerk:
         attempt = Attempt(self._worker, outcome.reason, detail, outcome.started, outcome.ended)
         attempts = self._executors[task.executor].attempts
         return _change(held, life.fail(task, attempt, attempts, outcome.ended))
+
+    def failure(self, held: Held, outcome: Outcome) -> FailedAttempt:
+        """The log line for an attempt that ended without a result; no evidence of a sealed one."""
+        if outcome.reason is None:
+            raise ValueError(f"the attempt of task {held.task.id} did not fail")
+        why = "" if held.task.sealed else evidence.point(outcome.detail)
+        attempt = Attempt(self._worker, outcome.reason, "", outcome.started, outcome.ended)
+        attempts = self._executors[held.task.executor].attempts
+        move = life.fail(held.task, attempt, attempts, outcome.ended)
+        return failed_attempt(move, attempts)._replace(why=why[:MAX_WHY])
 
     def hand_back(self, held: Held) -> Unit[str]:
         """The change that puts a task back into the queue."""

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..execution.attempts import Job, Outcome, Runner
 from ..execution.configuration import check_tables, configure
@@ -27,7 +27,8 @@ class Crew:
     `executors` are those offered, by name, the inline ones with their code; `processes` is how many
     attempts may run in child processes at a time, bounded by `sandbox`; `configs` are the
     operator's raw tables, from `file`. `wake` is set when an outcome has arrived, or an executor
-    can no longer, or again, be run. Raises BadConfiguration.
+    can no longer, or again, be run. Raises BadConfiguration. It starts no thread and no process
+    before it is entered, and has ended all of them when it is left.
     """
 
     def __init__(
@@ -53,11 +54,18 @@ class Crew:
             self._inline = InlineRunner(inline, self._take)
         if others:
             self._guardian = Guardian()
-            self._guardian.start()
             own = {name: table for name, table in configs.items() if name in others}
             self._processes = ProcessRunner(
                 others, processes, self._guardian, self._take, own, sandbox=sandbox
             )
+
+    def __enter__(self) -> Self:
+        if self._guardian is not None:
+            self._guardian.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def config(self, executor: str) -> Any:
         """What the operator configured for an inline executor, as the executor wants to see it."""

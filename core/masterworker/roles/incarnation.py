@@ -7,11 +7,13 @@ assignment that is gone means that the attempt's outcome is nobody's business an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from ..decisions.offering import without
@@ -22,6 +24,7 @@ from ..words.errors import (
     ConnectionLost,
     MasterworkerError,
     NotAuthorized,
+    PayloadTooLarge,
     SealBroken,
     SessionLost,
 )
@@ -39,6 +42,12 @@ from .crew import Crew
 from .heart import Heart
 
 log = logging.getLogger(__name__)
+
+Change = Callable[[], batches.Unit[str]]
+"""Makes what is written for a task. It fails if the task's next record cannot be written."""
+
+REPAIR_SECONDS: Final = 10.0
+"""The longest pause before a task is recorded again in a folder that is gone once more."""
 
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Bytes of payloads held at the most; assignments beyond are read when others have ended."""
@@ -78,6 +87,8 @@ class Incarnation:
         self._quarantine = Quarantine()
         self._draining = False
         self._paused = False
+        self._commit_at = 0.0  # a monotonic second
+        self._repairs = 0  # in a row
         self._next_look = time.monotonic() + LOOK_INTERVAL
         self._heart = Heart(session, crew.lease)
 
@@ -156,7 +167,10 @@ class Incarnation:
         """
         if not self._session.connected:
             return float("inf")
-        return time.monotonic() + self._heart.interval if self._paused else self._next_look
+        if self._paused:
+            return time.monotonic() + self._heart.interval
+        waits = self._commit_at if self._ended or self._returning else 0.0
+        return min(self._next_look, waits) if waits else self._next_look
 
     def round(self) -> None:
         """Take in what was assigned or taken away, and commit what has ended.
@@ -176,11 +190,15 @@ class Incarnation:
             self._return()
             self._collect()
             ended = self._some_ended()
-            if ended:
+            if ended and time.monotonic() >= self._commit_at:
                 self._commit(
-                    self._clerk.settle(self._held[outcome.task_id], outcome) for outcome in ended
+                    (
+                        outcome.task_id,
+                        partial(self._clerk.settle, self._held[outcome.task_id], outcome),
+                    )
+                    for outcome in ended
                 )
-                if self._ended:
+                if self._ended and time.monotonic() >= self._commit_at:
                     self._session.wake.set()  # for the rest
         except ConnectionLost:
             self._folder.stale = True
@@ -314,16 +332,46 @@ class Incarnation:
 
     # --- committing --------------------------------------------------------------------------
 
-    def _commit(self, units: Iterable[batches.Unit[str]]) -> None:
+    def _commit(self, changes: Iterable[tuple[str, Change]]) -> None:
+        """Commit a change of each of these tasks."""
         failpoint("worker.before-commit")
-        report = batches.commit(self._session, [batches.Group((), units)])
+        report = batches.commit(self._session, [batches.Group((), self._units(changes))])
         failpoint("worker.after-commit")
         for task in report.done:
+            self._tell_failure(task)
             self._drop(task)
         for task, refusal in report.refused:
             self._refused(task, refusal)
+        if report.done:
+            self._repairs, self._commit_at = 0, 0.0
+        elif any(_is_missing(refusal) for _, refusal in report.refused):
+            pause = 0.1 * (2**self._repairs - 1)
+            self._commit_at = time.monotonic() + min(pause, REPAIR_SECONDS)
+            self._repairs = min(self._repairs + 1, 10)
         if report.unknown:
             raise ConnectionLost(f"the outcome of {len(report.unknown)} commits is unknown")
+
+    def _tell_failure(self, task: str) -> None:
+        """Log an attempt that failed, once its end is recorded."""
+        outcome = self._ended.get(task)
+        if outcome is not None and outcome.reason is not None:
+            line = self._clerk.failure(self._held[task], outcome)
+            log.warning("%s", line, extra=line.extra)
+
+    def _units(self, changes: Iterable[tuple[str, Change]]) -> Iterator[batches.Unit[str]]:
+        """The changes to be sent; a task whose next record cannot be written is set aside."""
+        for task, change in changes:
+            try:
+                unit = change()
+            except (BadRecord, PayloadTooLarge, ValueError, TypeError, OverflowError) as error:
+                self._set_aside(task, f"its next record cannot be written: {error}")
+            else:
+                yield unit
+
+    def _set_aside(self, task: str, why: str) -> None:
+        log.error("task %s: its outcome cannot be recorded: %s", task, why)
+        self._quarantine.add(paths.assignment(self.id, task), why)
+        self._drop(task)
 
     def _refused(self, task: str, refusal: Refusal) -> None:
         if refusal.index == 0 and refusal.code in (Code.NO_NODE, Code.BAD_VERSION):
@@ -333,16 +381,21 @@ class Incarnation:
             log.warning("task %s lies where it was to go already: what is there stands", task)
             self._session.commit([Delete(paths.assignment(self.id, task))]).wait()
             self._drop(task)
-        elif refusal.index == 1 and refusal.code == Code.NO_NODE and paths.is_task(task):
+        elif _is_missing(refusal):
+            self._repair(task)
+        else:
+            self._set_aside(task, str(refusal))
+
+    def _repair(self, task: str) -> None:
+        """Make the folder again to which this task should go."""
+        log.warning("task %s cannot be recorded: a folder is gone; making it again", task)
+        with contextlib.suppress(NotAuthorized):  # then someone else has to make it
+            self._session.ensure_tree()
+        if paths.is_task(task):
             folder = paths.parent(paths.status(task))
-            log.warning("task %s: the client's folder %s is gone; making it anew", task, folder)
             owners = (self._held[task].task.owner,)
             ledger = records.encode_ledger(Ledger())
             self._session.commit([Create(folder, ledger, owners=owners)]).wait()
-        else:
-            log.error("task %s: its outcome cannot be recorded: %s", task, refusal)
-            self._quarantine.add(paths.assignment(self.id, task), str(refusal))
-            self._drop(task)
 
     def _drop(self, task: str) -> None:
         """Forget a task that is not ours any more, and stop its attempt."""
@@ -372,10 +425,10 @@ class Incarnation:
 
     def _return(self) -> None:
         """Hand back what is to go, also what an earlier try, cut short, may have left here."""
-        if self._returning:
+        if self._returning and time.monotonic() >= self._commit_at:
             log.info("handing back %d tasks", len(self._returning))
             going = [self._held[task] for task in self._returning]
-            self._commit(self._clerk.hand_back(held) for held in going)
+            self._commit((held.task.id, partial(self._clerk.hand_back, held)) for held in going)
 
     def hand_back_all(self) -> None:
         """Put back whatever has no outcome yet."""
@@ -392,3 +445,8 @@ class Incarnation:
             return True
         self._list()
         return self.idle and self._session.commit([leaving]).wait() is None
+
+
+def _is_missing(refusal: Refusal) -> bool:
+    """Whether the folder to which a task should go is gone."""
+    return refusal.index == 1 and refusal.code == Code.NO_NODE

@@ -94,7 +94,7 @@ class Worker:
     def run(self) -> None:
         """Serve until stop(). Raises Unavailable if ZooKeeper cannot be reached at the start."""
         started = False
-        try:
+        with self._crew:
             while not self._stops:
                 session = Session(
                     self._hosts,
@@ -114,8 +114,6 @@ class Worker:
                     log.warning("%s", error)
                 finally:
                     session.close()
-        finally:
-            self._crew.close()
 
     def _live(self, session: Session) -> None:
         """One incarnation, until its session is lost or the worker has left."""

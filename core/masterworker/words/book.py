@@ -36,6 +36,19 @@ def status_in(name: str, data: bytes) -> Status:
     return Status(State.DONE if DONE in data else State.FAILED, EXECUTOR)
 
 
+def movable_task_in(name: str, data: bytes) -> Task:
+    """The task in a znode, if it can be recorded wherever it goes next. Raises BadRecord.
+
+    Anyone who may write here can plant a record that is sound but leaves no room for its next one.
+    """
+    task = task_in(name, data)
+    if len(data) > limits.MAX_PAYLOAD:
+        size, most = len(payload_in(data)), limits.most_bytes(task.sealed)
+        if size > most:
+            raise BadRecord(f"a payload of {size:,} bytes; the limit is {most:,}")
+    return task
+
+
 def payload_in(data: bytes) -> bytes:
     """The payload in a task's znode."""
     return records.body(data) if records.is_record(data) else data

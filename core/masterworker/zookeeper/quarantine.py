@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from ..words import book, limits, paths
+from ..words import book, paths
 from ..words.errors import BadRecord
 from ..words.model import Task
 from .operations import Znode
@@ -81,11 +81,7 @@ class Quarantine:
 
 def task_at(path: str, znode: Znode) -> Task:
     """The task in a znode. Raises BadRecord, also for what could never be moved from there."""
-    task = book.task_in(path.rpartition("/")[2], znode.data)
-    if len(znode.data) > limits.MAX_PAYLOAD:
-        size, most = len(book.payload_in(znode.data)), limits.most_bytes(task.sealed)
-        if size > most:
-            raise BadRecord(f"a payload of {size:,} bytes; the limit is {most:,}")
+    task = book.movable_task_in(path.rpartition("/")[2], znode.data)
     if znode.children:
         raise BadRecord(f"a task with {znode.children} children, where nothing belongs")
     return task
