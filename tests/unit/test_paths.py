@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masterworker.words import limits, paths
+from masterworker.roles.worker import WorkerSettings
+from masterworker.words import limits, paths, records
 from masterworker.words.errors import BadConfiguration, BadName
+from masterworker.words.model import Master
 from tests.unit import strategies
 
 CLIENT = "0123456789abcdef"
@@ -126,3 +128,40 @@ def test_the_parent_of_a_folder_is_the_root() -> None:
     """One level up from a top folder is the root, never an empty path."""
     assert paths.parent("/tasks") == "/"
     assert paths.parent("/assign/w/t") == "/assign/w"
+
+
+HOSTNAMES = [
+    "vm-1.example.com",
+    "a/b",
+    "",
+    ".",
+    "..",
+    "x" * 300,
+    "rechner-ä-平文",
+    "a b\tc\nd\x00",
+    "\udcff\udcfe",
+    "-",
+    "/",
+]
+
+
+@pytest.mark.parametrize("hostname", HOSTNAMES)
+def test_every_host_name_makes_an_id(hostname: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a znode's name with something behind it, and what it was can be recorded and read."""
+    name = paths.name_of_host(hostname)
+    assert paths.is_name(name)
+    assert paths.is_name(f"{name}-{'f' * 16}")
+    assert len(name) <= paths.MAX_HOST
+    record = records.encode_master(Master(f"{name}-1", limits.printable(hostname), 1))
+    read = records.decode_master(record)
+    assert read.id == f"{name}-1"
+    assert len(read.host) <= limits.MAX_TEXT
+    assert read.host.isprintable()
+    monkeypatch.setattr("socket.gethostname", lambda: hostname)
+    assert WorkerSettings().name == name
+
+
+def test_a_usual_host_name_stays_as_it_is() -> None:
+    """Only what cannot stand in a path is replaced."""
+    assert paths.name_of_host("vm-1.example.com") == "vm-1.example.com"
+    assert paths.name_of_host("a/b c") == "a-b-c"

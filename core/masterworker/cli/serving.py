@@ -23,6 +23,7 @@ from ..roles.worker import Worker, WorkerSettings
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
 from ..words.login import Login
+from ..words.paths import name_of_host
 from .command import Command, Seconds, hosts_option, key_file_option, session_timeout_option
 from .login import login_options
 
@@ -143,7 +144,7 @@ def master(
 )
 @click.option(
     "--name",
-    default=lambda: socket.gethostname()[:100],
+    default=lambda: name_of_host(socket.gethostname()),
     show_default="this host's name",
     metavar="NAME",
     help="What its id begins with.",

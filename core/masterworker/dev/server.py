@@ -173,6 +173,7 @@ class ZooKeeperServer(Startable):
     With `keep_history`, no transaction log and no snapshot is ever purged.
     `members` maps every server id of the ensemble to its quorum port and its election port;
     `server_id` says which of them this one is. With `tls` it has a second port, for `secure_hosts`.
+    `settings` are more lines of `zoo.cfg`.
     """
 
     def __init__(
@@ -186,6 +187,7 @@ class ZooKeeperServer(Startable):
         server_id: int = 1,
         members: Mapping[int, tuple[int, int]] | None = None,
         tls: ServerTls | None = None,
+        settings: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
         self._given_dir = data_dir
@@ -197,6 +199,7 @@ class ZooKeeperServer(Startable):
         self._server_id = server_id
         self._members = dict(members or {})
         self._tls = tls
+        self._settings = dict(settings or {})
         self._port = port
         self._secure_port: int | None = None
         self._temporary: TemporaryFolder | None = None
@@ -359,6 +362,7 @@ class ZooKeeperServer(Startable):
                 trust_store=self._tls.trust_store,
                 client_auth=self._tls.client_auth,
             )
+        text += "".join(f"{key}={value}\n" for key, value in self._settings.items())
         (directory / "zoo.cfg").write_text(text)
         (directory / "logback.xml").write_text(LOGBACK)
         (data / "myid").write_text(f"{self._server_id}\n")

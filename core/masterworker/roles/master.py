@@ -20,9 +20,11 @@ from typing import Final
 
 from .. import __version__
 from ..decisions.plan import plan
+from ..words import limits
 from ..words.errors import ConnectionLost, Fenced, SessionLost, Unavailable
 from ..words.login import Login
 from ..words.model import Master as MasterRecord
+from ..words.paths import name_of_host
 from ..zookeeper.cleaner import Cleaner
 from ..zookeeper.election import Election
 from ..zookeeper.failpoints import failpoint
@@ -91,9 +93,10 @@ class Master:
 
     def _serve(self, session: Session) -> None:
         """Stand for election with one session for as long as it lives."""
+        host = socket.gethostname()
         me = MasterRecord(
-            id=f"{socket.gethostname()[:100]}-{secrets.token_hex(4)}",
-            host=socket.gethostname(),
+            id=f"{name_of_host(host)}-{secrets.token_hex(4)}",
+            host=limits.printable(host),
             pid=os.getpid(),
             version=__version__,
             started=time.time(),

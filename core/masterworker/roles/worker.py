@@ -23,7 +23,7 @@ from ..words.errors import BadConfiguration, ConnectionLost, SessionLost, Unavai
 from ..words.executor import Offered
 from ..words.login import Login
 from ..words.model import Worker as WorkerRecord
-from ..words.paths import check_name
+from ..words.paths import check_name, name_of_host
 from ..words.sealing import Keys
 from ..zookeeper.failpoints import failpoint
 from ..zookeeper.session import DEFAULT_TIMEOUT, Session
@@ -47,7 +47,7 @@ class WorkerSettings:
     `keys` are those with which sealed tasks are opened; without keys, it is given none.
     """
 
-    name: str = field(default_factory=lambda: socket.gethostname()[:100])
+    name: str = field(default_factory=lambda: name_of_host(socket.gethostname()))
     slots: int | None = None
     session_timeout: float = DEFAULT_TIMEOUT
     login: Login = field(default_factory=Login)
@@ -211,7 +211,7 @@ def _announcement(executors: Mapping[str, Offered], settings: WorkerSettings) ->
         executors={name: executor.inline for name, executor in executors.items()},
         slots=slots,
         process_slots=process_slots,
-        host=socket.gethostname(),
+        host=limits.printable(socket.gethostname()),
         pid=os.getpid(),
         version=__version__,
         started=time.time(),

@@ -158,6 +158,11 @@ def recorded_text(text: str) -> str:
     return text.encode(errors="replace").decode()[:MAX_TEXT]
 
 
+def printable(text: str) -> str:
+    """A text of at most MAX_TEXT characters in which each one that does not print is a '?'."""
+    return "".join(one if one.isprintable() else "?" for one in text[:MAX_TEXT])
+
+
 def check_options(options: Mapping[str, str]) -> None:
     """Raise TypeError or Refused if a task cannot carry these options."""
     if not isinstance(options, Mapping):

@@ -40,6 +40,10 @@ FOLDERS: Final = (EPOCH, MASTERS, WORKERS, ASSIGN, TASKS, STATUS, CANCEL)
 CLIENT_ID_BYTES: Final = 8
 """Random bytes in a client id: 64 bits, so that nobody guesses or repeats one."""
 
+MAX_HOST: Final = 100
+"""Characters of a host's name in an id: there is room left for what makes it unique."""
+
+_NOT_IN_HOST = re.compile(r"[^A-Za-z0-9_.-]+")
 _CLIENT_ID = re.compile(r"[0-9a-f]{16}\Z")
 _TASK_ID = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
@@ -74,6 +78,15 @@ def check_name(name: str, what: str) -> str:
             "without blanks and slashes"
         )
     return name
+
+
+def name_of_host(hostname: str) -> str:
+    """A host's name as the beginning of a master's or a worker's id, whatever it consists of.
+
+    Other characters than letters, digits, '_', '.' and '-' are replaced; it is cut to 100.
+    """
+    name = _NOT_IN_HOST.sub("-", hostname)[:MAX_HOST].strip("-.")
+    return name or "unnamed"
 
 
 @functools.lru_cache(maxsize=1024)  # few names, asked for with every task
