@@ -137,7 +137,7 @@ units = st.builds(
 
 def packed(*groups: Group[int]) -> list[list[Unit[int]]]:
     """The units of each batch."""
-    return [[member.unit for member in batch] for batch in pack(groups)]
+    return [[unit for _, unit in batch] for batch in pack(groups)]
 
 
 def count_of(batch: list[Unit[int]]) -> int:

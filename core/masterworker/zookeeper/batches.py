@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from ..words import limits
@@ -62,11 +61,8 @@ class Group(Generic[T]):
     units: Iterable[Unit[T]]
 
 
-class Member(NamedTuple, Generic[T]):
-    """A unit in a batch, with the guards of its group."""
-
-    guards: Sequence[Operation]
-    unit: Unit[T]
+Member = tuple[Sequence[Operation], Unit[T]]
+"""A unit in a batch, behind the guards of its group; a plain tuple, since every task makes one."""
 
 
 def pack(groups: Iterable[Group[T]]) -> Iterator[list[Member[T]]]:
@@ -78,21 +74,21 @@ def pack(groups: Iterable[Group[T]]) -> Iterator[list[Member[T]]]:
     count = total = 0
     stated: set[Operation] = set()
     for group in groups:
-        extra = _new(group.guards, stated) if batch else []
+        guards = group.guards
+        extra = _new(guards, stated) if batch else []  # the guards that its first unit brings along
+        stated.update(guards)
         for unit in group.units:
-            operations = (*extra, *unit.operations) if extra else unit.operations
-            weight = sum(size(operation) for operation in operations)
-            full = count + len(operations) > limits.BATCH_COUNT
-            if batch and (full or total + weight > limits.BATCH_BYTES):
+            more = len(extra) + len(unit.operations)
+            weight = sum([size(operation) for operation in (*extra, *unit.operations)])
+            full = count + more > limits.BATCH_COUNT or total + weight > limits.BATCH_BYTES
+            if batch and full:
                 yield batch
-                batch, count, total = [], 0, 0
-                stated = set()
-                operations = unit.operations
-                weight = sum(size(operation) for operation in operations)
-            batch.append(Member(group.guards, unit))
-            count += len(operations)
-            total += weight
-            stated.update(group.guards)
+                batch, stated = [], set(guards)
+                count, total = len(unit.operations), sum(map(size, unit.operations))
+            else:
+                count += more
+                total += weight
+            batch.append((guards, unit))
             extra = []
     if batch:
         yield batch
@@ -102,21 +98,26 @@ def _new(guards: Sequence[Operation], stated: AbstractSet[Operation]) -> list[Op
     return [guard for guard in guards if guard not in stated]
 
 
-def _written(batch: Iterable[Member[T]]) -> Iterator[tuple[Operation, Member[T], int]]:
-    """Each operation of a batch, with the member that it stands for and its index in that unit.
+def _operations(batch: Iterable[Member[T]]) -> list[Operation]:
+    """What a batch has in it: each guard once, before the first unit that needs it."""
+    operations: list[Operation] = []
+    for new, unit in _with_new_guards(batch):
+        operations += new
+        operations += unit.operations
+    return operations
 
-    The index is -1 for a guard.
-    """
+
+def _with_new_guards(batch: Iterable[Member[T]]) -> Iterator[Member[T]]:
+    """Each unit of a batch with those of its guards that no unit before it has."""
     stated: set[Operation] = set()
-    guards: Sequence[Operation] = ()
-    for member in batch:
-        if member.guards is not guards:
-            guards = member.guards
-            for guard in _new(guards, stated):
-                yield guard, member, -1
-            stated.update(guards)
-        for index, operation in enumerate(member.unit.operations):
-            yield operation, member, index
+    before: Sequence[Operation] | None = None
+    for guards, unit in batch:
+        if guards is before:
+            yield (), unit
+            continue
+        yield _new(guards, stated), unit
+        stated.update(guards)
+        before = guards
 
 
 def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
@@ -133,8 +134,7 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
             while waiting and len(under_way) < limits.IN_FLIGHT:
                 if under_way:
                     failpoint("batches.between")
-                operations = [operation for operation, _, _ in _written(waiting[0])]
-                under_way.append((waiting[0], session.commit(operations)))
+                under_way.append((waiting[0], session.commit(_operations(waiting[0]))))
                 waiting.popleft()
             batch, reply = under_way[0]
             refusal = reply.wait()
@@ -142,7 +142,7 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
             waiting.extendleft(reversed(_settle(report, batch, refusal)))
     except ConnectionLost:
         for lost in (*(sent for sent, _ in under_way), *waiting):
-            report.unknown += [member.unit.about for member in lost]
+            report.unknown += [unit.about for _, unit in lost]
     return report
 
 
@@ -151,13 +151,18 @@ def _settle(
 ) -> list[list[Member[T]]]:
     """Enter the answer to a batch into the report; return what of it is to be sent again."""
     if refusal is None:
-        report.done += [member.unit.about for member in batch]
+        report.done += [unit.about for _, unit in batch]
         return []
-    operation, bad, index = next(islice(_written(batch), refusal.index, None))
-    if index < 0:
-        return _blocked(report, batch, operation, refusal.code)
-    report.refused.append((bad.unit.about, Refusal(index, refusal.code)))
-    return _rest(batch, next(place for place, member in enumerate(batch) if member is bad))
+    index = refusal.index
+    for place, (new, unit) in enumerate(_with_new_guards(batch)):
+        if index < len(new):
+            return _blocked(report, batch, new[index], refusal.code)
+        index -= len(new)
+        if index < len(unit.operations):
+            report.refused.append((unit.about, Refusal(index, refusal.code)))
+            return _rest(batch, place)
+        index -= len(unit.operations)
+    raise IndexError(f"ZooKeeper refused operation {refusal.index} past the end of a batch")
 
 
 def _blocked(
@@ -167,7 +172,7 @@ def _blocked(
     for guards, unit in batch:
         if guard in guards:
             report.blocked.append((unit.about, Refusal(guards.index(guard), code)))
-    rest = [member for member in batch if guard not in member.guards]
+    rest = [member for member in batch if guard not in member[0]]
     return [rest] if rest else []
 
 
