@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -211,6 +214,24 @@ def command_lines() -> list[str]:
             if mine in (folder / "status").read_text():
                 lines.append((folder / "cmdline").read_text())
     return lines
+
+
+def test_what_the_parent_ignores_or_blocks_does_not_blind_the_probe() -> None:
+    """With SIGCHLD ignored and all signals blocked, as a parent may leave them, all is found."""
+
+    def spoil() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    program = "from masterworker.execution.plugins import Plugins; print(Plugins.probe().names())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        preexec_fn=spoil,
+    )
+    assert b"'echo', 'python'" in done.stdout, done.stderr
 
 
 def test_half_registered_plugin_registers_nothing(site: Site) -> None:

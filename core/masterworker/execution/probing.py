@@ -27,6 +27,7 @@ from . import frames, prctl
 from .configuration import refusal
 from .finding import Found, find
 from .loading import evidence, load
+from .process_state import reset_signals
 from .sandbox import confine
 
 MAX_ANSWER: Final = 256 * 1024
@@ -47,6 +48,7 @@ _ANSWERS: Final = 3
 def main(answers: int) -> None:
     """Probe every plugin that is asked about, and tell what came of each."""
     os.set_inheritable(answers, False)
+    reset_signals()  # with SIGCHLD ignored, no fork could be waited for
     request = _read_request()
     found = find()
     _tell(answers, {"found": [list(one) for one in found]})
