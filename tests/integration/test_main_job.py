@@ -63,7 +63,7 @@ def test_ten_thousand_tasks_survive_the_primary_and_a_worker(cluster: Cluster) -
     heir = cluster.primary()
     assert heir is not None
     assert heir is not primary
-    assert "move from worker" in heir.log.read_text(), (
+    assert "was lost on worker" in heir.log.read_text(), (
         "the dead worker held nothing to be recovered"
     )
     audit = subprocess.run(
