@@ -10,7 +10,10 @@ import pytest
 
 T = TypeVar("T")
 
-POLL_INTERVAL = 0.005  # seconds
+SHORTEST, LONGEST, PART = 0.005, 0.05, 0.05
+"""The next look comes after this part of the time waited so far, within these bounds in seconds. A
+look can cost several requests: a test that waits for seconds, for the end of a session, must not
+take the processors from the roles that it waits for."""
 
 DEADLINE = 20.0
 """Seconds; nobody promises any. A busy machine may need them to start a process or two; a wake-up
@@ -25,7 +28,8 @@ def eventually(condition: Callable[[], T], deadline: float = DEADLINE, what: str
     An assertion that fails inside `condition` counts as "not yet". `what` says what was waited
     for; the failure shows it with the last value or the last failed assertion.
     """
-    until = time.monotonic() + deadline
+    began = time.monotonic()
+    until = began + deadline
     while True:
         last: object
         over = time.monotonic() > until
@@ -40,4 +44,4 @@ def eventually(condition: Callable[[], T], deadline: float = DEADLINE, what: str
         if over:
             what = what or getattr(condition, "__name__", "the condition")
             pytest.fail(f"not within {deadline:g} s: {what}; at last: {last}")
-        time.sleep(POLL_INTERVAL)
+        time.sleep(min(max(SHORTEST, PART * (time.monotonic() - began)), LONGEST))
