@@ -75,7 +75,9 @@ def cluster(server: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -
     ):
 
         def ready() -> bool:
-            status = json.loads(running.mwctl("status", "-o", "json").out)
+            ended = running.mwctl("status", "-o", "json")
+            assert ended.code == 0, ended.err
+            status = json.loads(ended.out)
             return bool(status["primary"]) and len(status["workers"]) == 2
 
         eventually(ready, what="the cluster is there")
@@ -138,7 +140,7 @@ def test_a_task_whose_key_nobody_has_waits(cluster: Cluster) -> None:
     """It says so at once, and `mwctl tasks show` goes on saying it."""
     call = ["submit", "--payload=-", "-o", "jsonl"]
     ended = cluster.mwctl(*call, key="others", stdin=b"for nobody")
-    assert "no worker offers executor 'read' with key 'others' now" in ended.err
+    assert "the task waits: it is sealed with key 'others'" in ended.err
     task = json.loads(ended.out)["id"]
     # One that comes later and is done shows that the primary has looked at both.
     assert cluster.ended(cluster.submit(payload="after it")) == "done"

@@ -92,7 +92,7 @@ def test_ctrl_c_during_a_submission_that_is_unanswered(cluster: Cluster) -> None
             given(process.stdin).flush()
         first = given(without.stdout).readline().decode().strip()
         assert first.endswith("-1")
-        assert b"no worker offers" in given(waiting.stderr).readline()  # the task is accepted
+        assert b"no ready worker offers" in given(waiting.stderr).readline()  # the task is accepted
         server.pause()
         try:
             for process in (without, waiting):

@@ -117,7 +117,7 @@ def test_interrupt_gives_130_and_says_how_to_go_on(cluster: Cluster) -> None:
         assert waiting.stdin is not None
         assert waiting.stderr is not None
         waiting.stdin.close()
-        assert b"no worker offers" in waiting.stderr.readline()  # so it waits
+        assert b"no ready worker offers" in waiting.stderr.readline()  # so it waits
         waiting.send_signal(signal.SIGINT)
         assert waiting.wait(DEADLINE) == 130
         assert b"mwctl tasks result" in waiting.stderr.read()
@@ -150,7 +150,7 @@ def test_unoffered_executor_is_accepted_with_a_warning(cluster: Cluster) -> None
     """The task waits for a worker that may come; stderr says so, stdout has the id."""
     ended = cluster.mwctl("submit", "--payload", "-", "--executor", "nobodys")
     assert ended.code == 0
-    assert "no worker offers executor 'nobodys'" in ended.err
+    assert "the task waits: no ready worker offers executor 'nobodys'" in ended.err
     assert cluster.state(ended.lines[0]) == "pending"
 
 

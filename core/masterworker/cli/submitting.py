@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -16,7 +17,7 @@ from ..roles.client import Client
 from ..roles.keyfile import load_keys
 from ..words import limits
 from ..words.book import EXECUTOR as DEFAULT_EXECUTOR
-from ..words.errors import MasterworkerError, TaskCancelled, TaskFailed
+from ..words.errors import MasterworkerError, NotFound, TaskCancelled, TaskFailed
 from ..words.login import Login
 from ..zookeeper.inspection import Inspection
 from .command import Command, Seconds, hosts_option, key_file_option
@@ -339,20 +340,15 @@ class _Cluster:
         self._key_id = key_id
 
     def warn(self) -> None:
-        """Say so if no worker offers the executor: such a task is accepted, and waits."""
-        executor, key_id = self._executor, self._key_id
-        key = f" with key {key_id!r}" if key_id else ""
+        """Say so if tasks for the executor have to wait for a master or for a worker."""
         try:
             with reading(self._hosts, self._login) as session:
-                offered = Inspection(session).offered(key_id)
+                obstacle = Inspection(session).obstacle(self._executor, self._key_id)
         except MasterworkerError as error:
-            log.info("cannot find out who offers %s: %s", executor, error)
+            log.info("cannot find out who runs %s: %s", self._executor, error)
             return
-        if executor not in offered:
-            warn(
-                f"no worker offers executor {executor!r}{key} now; the task waits until one does "
-                f"(`mwctl worker --executor {executor}{' --key-file FILE' if key_id else ''}`)"
-            )
+        if obstacle:
+            warn(f"the task waits: {obstacle}")
 
     def explain(self, tasks: Iterable[str]) -> dict[str, str]:
         """Why each of a few tasks has no result yet, as far as that can be found out."""
@@ -361,7 +357,8 @@ class _Cluster:
             with reading(self._hosts, self._login) as session:
                 inspection = Inspection(session)
                 for task in tasks:
-                    why[task] = inspection.task(task).why
+                    with contextlib.suppress(NotFound):
+                        why[task] = inspection.task(task).why
         except MasterworkerError as error:
             log.info("cannot find out why tasks have no result yet: %s", error)
         return why

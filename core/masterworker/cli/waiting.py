@@ -21,7 +21,7 @@ from typing import Any, Final
 from ..roles.client import Client
 from ..roles.future import TaskFuture
 from ..words.errors import ClientClosed, MasterworkerError, TaskCancelled, TaskFailed
-from .inputs import Inputs, Payload
+from .inputs import BATCH_COUNT, Inputs, Payload
 from .naming import Names
 from .output import complain, say, write_bytes
 from .progress import Progress
@@ -168,7 +168,7 @@ class Wait:
     ) -> None:
         more = True
         while more or self._open:
-            if more and len(self._open) < WINDOW:
+            if more and len(self._open) + BATCH_COUNT <= WINDOW:
                 batch = next(batches, None)
                 more = batch is not None
                 self._begin(submit(self._sound(batch or [])))

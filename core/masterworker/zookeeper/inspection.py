@@ -13,7 +13,7 @@ from ..decisions import explain
 from ..decisions.placement import can_run
 from ..words import book, paths, records, sealing
 from ..words.errors import BadRecord, NotAuthorized, NotFound, TaskFailed
-from ..words.model import State, Status, Task, WorkerState
+from ..words.model import State, Status, Task
 from ..words.sealing import Keys
 from .loads import loads
 from .operations import Found, Unreadable, Znode
@@ -87,15 +87,6 @@ class Inspection:
         if primary and any(can_run(worker, task) for worker in workers.values()):
             return ""
         return explain.pending(task, primary=primary, workers=workers, loads={}, now=time.time())
-
-    def offered(self, key_id: str = "") -> set[str]:
-        """The executors that ready workers offer now; with a key's id, for tasks sealed with it."""
-        return {
-            name
-            for worker in self._reader.workers().values()
-            if worker.state is WorkerState.READY and (not key_id or key_id in worker.keys)
-            for name in worker.executors
-        }
 
     # --- tasks -------------------------------------------------------------------------------
 
