@@ -17,9 +17,13 @@ CHUNK = 65536  # bytes
 
 
 class Relay(Startable):
-    """Listens on a loopback port of its own, and connects to the target for each connection."""
+    """Listens on a loopback port of its own, and connects to the target for each connection.
 
-    def __init__(self, target_port: int) -> None:
+    With `ipv6` it listens on ::1.
+    """
+
+    def __init__(self, target_port: int, *, ipv6: bool = False) -> None:
+        self._ipv6 = ipv6
         self._target = ("127.0.0.1", target_port)
         self._flowing = threading.Event()
         self._flowing.set()
@@ -28,7 +32,8 @@ class Relay(Startable):
 
     def start(self) -> None:
         """Begin to listen."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        host, family = ("::1", socket.AF_INET6) if self._ipv6 else ("127.0.0.1", socket.AF_INET)
+        self._listener = socket.create_server((host, self.port), family=family)
         _run(self._accept)
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from masterworker.words.errors import ConnectionLost, Unavailable
 from masterworker.zookeeper.operations import Create
 from masterworker.zookeeper.session import CONNECT_TIMEOUT
 from tests.faults.proxy import Proxy
+from tests.faults.relay import Relay
 from tests.integration.running import session
 from tests.waiting import eventually
 
@@ -30,6 +31,14 @@ def test_request_without_a_connection_is_refused_at_once(proxy: Proxy, chroot: s
         proxy.accept()
         eventually(lambda: ours.connected, what="it is back")
         assert ours.read([paths.MASTER]) == [None]
+
+
+def test_a_server_by_its_ipv6_address(server: ZooKeeperServer, chroot: str) -> None:
+    """The address stands in brackets, and the path behind it is heeded."""
+    with Relay(server.port, ipv6=True) as relay, session(f"[::1]:{relay.port}{chroot}") as ours:
+        ours.ensure_tree()
+        assert ours.chroot == chroot
+        assert ours.children("/tasks").wait() == []
 
 
 UNKNOWN = "no-such-host.invalid"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from ..decisions import cleaning
@@ -124,9 +124,16 @@ class Cleaner:
         removals = cleaning.removals(
             entries, self._seen, now, status_ttl=self._status_ttl, folder_ttl=self._folder_ttl
         )
-        yield from self._remover.drop(_entries_of(Drop, removals))
-        yield from self._remover.expire(_entries_of(Expire, removals))
-        yield from self._remover.retire(_entries_of(Retire, removals))
+        ways = {
+            Drop: self._remover.drop,
+            Expire: self._remover.expire,
+            Retire: self._remover.retire,
+        }
+        by_kind: dict[type[Removal], list[Entry]] = {}
+        for removal in removals:
+            by_kind.setdefault(type(removal), []).append(removal.entry)
+        for kind, some in by_kind.items():
+            yield from ways[kind](some)
 
     def _entries(self, names: Sequence[str]) -> Iterator[Entry]:
         for path, found in self._session.read_each([f"{paths.STATUS}/{name}" for name in names]):
@@ -141,8 +148,3 @@ class Cleaner:
                 continue
             name = path.rpartition("/")[2]
             yield Entry(name, found.version, found.children, mark(found), ledger)
-
-
-def _entries_of(kind: type[Removal], removals: Iterable[Removal]) -> list[Entry]:
-    """The entries that are to be removed in this way."""
-    return [removal.entry for removal in removals if isinstance(removal, kind)]
