@@ -211,7 +211,7 @@ def test_a_primary_that_was_replaced_removes_nothing(session: Counting) -> None:
 
 def test_something_urgent_ends_a_slice_of_the_sweep(session: Counting) -> None:
     """One step is made each time, however urgent the rest is; a sweep cut short begins anew."""
-    folders(session, 1_000, 0)
+    folders(session, 1_100, 0)
     ours = cast("Session", session)
     cleaner = Cleaner(ours, Survey(ours), 0, status_ttl=1, folder_ttl=1, grace=1)
     assert not cleaner.work(60.0, lambda: True)
