@@ -12,7 +12,7 @@ from masterworker.words.model import Task
 from tests.waiting import eventually
 
 PLUGIN = '''
-import gc, json, os, re, signal, subprocess, sys, time
+import gc, json, logging, os, re, signal, subprocess, sys, time
 from masterworker import hookimpl
 
 def echo(payload, task):
@@ -73,6 +73,18 @@ def noisy(payload, task):
     subprocess.run(["echo", "from a command"])
     return sys.stdin.buffer.read() + payload
 
+def talk(payload, task):
+    """Say something on every level."""
+    logging.warning("careful\\nsecond line")
+    logging.getLogger("of.mine").error("broken")
+    print("printed")
+    os.write(1, b"no line end")
+    return b""
+
+def flood(payload, task):
+    print("x\\n" * int(payload), end="")
+    return b""
+
 def fork(payload, task):
     """Let a fork escape into the child's own loop, and wait until it is gone."""
     forked = os.fork()
@@ -113,7 +125,7 @@ def check_table(table):
 @hookimpl
 def masterworker_register_executors(register):
     for run in (echo, fail, exit_, leave, out_of_memory, kill_self, family, leftover, pid, noisy,
-                fork, orphan, text, too_much, scribble, answer):
+                talk, flood, fork, orphan, text, too_much, scribble, answer):
         register(run.__name__.rstrip("_"), run)
     register("hang_in_c", hang_in_c, time_limit=0.5)
     register("look", look, config=check_table)

@@ -15,6 +15,7 @@ import pytest
 
 from masterworker.execution import frames
 from masterworker.execution.attempts import Outcome
+from masterworker.execution.output import MOST_LINES
 from masterworker.execution.sandbox import Sandbox
 from masterworker.execution.slots import ProcessRunner
 from masterworker.words.limits import MAX_DETAIL, MAX_PAYLOAD
@@ -116,7 +117,7 @@ def test_prints_go_to_the_log_and_corrupt_nothing(
     attempt: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever is printed, however much, results stay whole and each line is logged, cut short."""
-    with caplog.at_level(logging.INFO, "masterworker.execution.process"):
+    with caplog.at_level(logging.INFO, "masterworker.execution.output"):
         for _ in range(3):
             assert attempt("noisy", "result").result == b"result"
         eventually(lambda: caplog.text.count("from a command") == 3)
@@ -124,6 +125,40 @@ def test_prints_go_to_the_log_and_corrupt_nothing(
     assert "raw to 1" in caplog.text
     assert "raw to 2" in caplog.text
     assert max(len(record.getMessage()) for record in caplog.records) < 1_100
+
+
+def test_what_a_child_logs_keeps_its_level(
+    attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning is a warning in the worker's log, on each of its lines; a print is information."""
+    with caplog.at_level(logging.INFO, "masterworker.execution.output"):
+        assert attempt("talk").result == b""
+    said = {
+        record.getMessage().split(": ", 1)[1]: record.levelname
+        for record in caplog.records
+        if "talk" in record.getMessage()
+    }
+    assert said == {
+        "root: careful": "WARNING",
+        "second line": "WARNING",
+        "of.mine: broken": "ERROR",
+        "printed": "INFO",
+        "no line end": "INFO",
+    }
+
+
+def test_an_attempt_cannot_flood_the_log(
+    attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is beyond the bounds is counted in one line; the attempt and the next one go on."""
+    with caplog.at_level(logging.INFO, "masterworker.execution.output"):
+        assert attempt("flood", "50000").result == b""
+        assert attempt("talk").result == b""
+    flood = [record for record in caplog.records if "flood task-" in record.getMessage()]
+    assert len(flood) == MOST_LINES + 1
+    assert f"{50_000 - MOST_LINES} more lines" in flood[-1].getMessage()
+    assert flood[-1].levelname == "WARNING"
+    assert "of.mine: broken" in caplog.text
 
 
 def test_a_fork_cannot_answer_for_its_parent(attempt: Attempt) -> None:

@@ -85,7 +85,7 @@ def test_a_child_serves_tasks_of_one_key_and_its_output_is_not_logged(
     first, second, other, plain = (run("pid", key).result for key in ("k", "k", "k2", ""))
     assert first == second
     assert len({first, other, plain}) == 3
-    with caplog.at_level(logging.INFO, "masterworker.execution.process"):
+    with caplog.at_level(logging.INFO, "masterworker.execution.output"):
         assert run("noisy", "k").result == b"1"
         assert "last words" in run("exit", "k").detail
         assert run("noisy", "").result == b"1"

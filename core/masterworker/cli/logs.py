@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 from typing import Final
+
+from .log_writer import LogWriter
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
@@ -25,7 +26,7 @@ def start(level: str, form: str) -> None:
     kazoo is never heard below WARNING, since at DEBUG it logs credentials and payloads; and only
     its errors by a command that logs no more than warnings, which says itself what went wrong.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogWriter(2)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers = [handler]

@@ -27,6 +27,7 @@ from .attempts import execute
 from .configuration import configured, table_name
 from .leftovers import Leftovers
 from .loading import evidence, load
+from .output import LevelFormatter
 from .process_state import EVERYTHING, KERNEL, ProcessState, reset_signals
 from .sandbox import allow_cpu, confine
 
@@ -48,7 +49,9 @@ def main(requests: int, answers: int) -> None:
         os.set_inheritable(descriptor, False)
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    log = logging.StreamHandler()
+    log.setFormatter(LevelFormatter())
+    logging.basicConfig(handlers=[log], level=logging.INFO)
 
     this = os.getpid()
     _write(answers, {"started": True})

@@ -17,13 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from ..words import limits
 from ..words.evidence import evidence
 from ..words.model import Reason
 from . import frames
 from .guardian import Guardian, kill_group
+from .output import ChildOutput
 from .sandbox import User
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,7 @@ _SIGNALS: Final = {number.value: number.name for number in signal.Signals}
 _GROUP_SECONDS: Final = 0.5  # from a leader's death to that of the others in its group
 _EXIT_SECONDS: Final = 1.0  # from the end of a dying child's pipe to its death
 _MAX_POLL: Final = 3_600.0  # seconds; poll refuses what exceeds a C int of milliseconds
-_CHUNK: Final = 65_536  # bytes; also the capacity of a pipe
-_LINE: Final = 1_000  # bytes of one line of a child's output that are logged
+_CHUNK: Final = 65_536  # bytes
 
 
 class ChildEnded(Exception):
@@ -105,7 +105,7 @@ class ChildProcess:
             undo.callback(self._process.kill)
             self._pidfd = os.pidfd_open(self._process.pid)
             undo.callback(os.close, self._pidfd)
-            self._output = _Output(self._process.stdout, self._pidfd, quiet=bool(key_id))
+            self._output = ChildOutput(self._process.stdout, self._pidfd, quiet=bool(key_id))
             undo.pop_all()
         os.close(requests)
         os.close(answers)
@@ -149,6 +149,7 @@ class ChildProcess:
             Reason.TIMED_OUT, f"no result within its time limit of {limit or 0.0:g} s"
         )
         answer = self._exchange(request, limit, late)
+        self._output.end()
         self._spent = bool(answer.get("spent"))
         return answer
 
@@ -254,66 +255,6 @@ class ChildProcess:
         if code == -signal.SIGKILL:
             return "killed by SIGKILL, and not by its worker: see dmesg if memory ran short"
         return f"killed by {_SIGNALS.get(-code, f'signal {-code}')}"
-
-
-class _Output:
-    """What a child prints: each line is logged unless `quiet`, and the end is kept as evidence."""
-
-    def __init__(self, stream: IO[bytes] | None, pidfd: int, *, quiet: bool) -> None:
-        if stream is None:
-            raise TypeError("the child's output is not a pipe")
-        self._stream = stream
-        self._pidfd = pidfd
-        self._quiet = quiet
-        self._subject = "starting"
-        self._tail = b""
-        self._thread = threading.Thread(target=self._read, name="child-output", daemon=True)
-        self._thread.start()
-
-    def begin(self, subject: str) -> None:
-        """What comes from now on belongs to `subject`."""
-        self._subject = subject
-        self._tail = b""
-
-    def tail(self) -> str:
-        """The end of what the last subject printed."""
-        return self._tail.decode(errors="replace").strip()
-
-    def close(self) -> None:
-        """Take in what is left; the child must be dead."""
-        self._thread.join(DEATH_SECONDS)
-        if not self._thread.is_alive():
-            self._stream.close()
-
-    def _read(self) -> None:
-        descriptor = self._stream.fileno()
-        os.set_blocking(descriptor, False)
-        poll = _poll(self._pidfd)
-        poll.register(descriptor, select.POLLIN)
-        partial = b""
-        while True:
-            # A pipe holds no more than one chunk, so one read after the death takes in everything.
-            dead = self._pidfd in dict(poll.poll())
-            try:
-                chunk = os.read(descriptor, _CHUNK)
-            except BlockingIOError:
-                chunk = None
-            if chunk:
-                self._tail = (self._tail + chunk)[-limits.MAX_DETAIL :]
-                *lines, partial = (partial + chunk).split(b"\n")
-                partial = partial[: _LINE + 1]  # one more shows that the line was cut
-                for line in lines:
-                    self._log(line)
-            if dead or chunk == b"":
-                break
-        if partial:
-            self._log(partial)
-
-    def _log(self, line: bytes) -> None:
-        if self._quiet:
-            return
-        text = line[:_LINE].decode(errors="replace").rstrip()
-        logger.info("%s: %s%s", self._subject, text, "…" if len(line) > _LINE else "")
 
 
 def _wait_for_group(group: int) -> None:
