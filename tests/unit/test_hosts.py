@@ -49,7 +49,8 @@ BAD = {
     "zk1\\prod:2181": "not the name or address of a host",
     "zk1;zk2": "not the name or address of a host",
     "zké:2181": "not the name or address of a host",
-    "z" * 254: "not the name or address of a host",
+    "z" * 64 + ".com": "not the name or address of a host",  # getaddrinfo raises UnicodeError
+    "z." * 127: "not the name or address of a host",
     ",".join(["zk"] * (MOST_SERVERS + 1)): "65 servers",
     # ports
     "zk1:": "no port from 1 to 65535",

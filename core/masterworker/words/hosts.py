@@ -20,9 +20,8 @@ DEFAULT_PORT: Final = 2181
 MOST_SERVERS: Final = 64
 MAX_CHROOT: Final = 1_000  # characters
 
-_NAME = re.compile(
-    r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?\Z"
-)
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?\Z")
 _MAX_NAME = 253  # characters of a host's name, RFC 1035
 _FORM: Final = "HOST:PORT[,HOST:PORT...][/PATH], as in zk1:2181,zk2:2181/production"
 
