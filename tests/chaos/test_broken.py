@@ -69,7 +69,7 @@ def test_master_without_a_fence(trial: Trial, broken: bool) -> None:
     heir = trial.master(timeout=STAYS, failpoint="master.in-office:stop")
     trial.stopped(heir)
     sleeper.resume()
-    trial.says(sleeper, "out of office")
+    trial.says(sleeper, "no longer the primary")
     heir.resume()
     trial.settle()
     judged(trial, broken, Promise.STALE_EPOCH)

@@ -318,7 +318,7 @@ def test_data_dir_keeps_tasks_and_logs(tmp_path: Path) -> None:
         eventually(lambda: cluster.status().finished == 1, what="the task is finished")
         assert Inspection(session).result(task_id) == b"kept"
         session.close()
-    assert "is in office" in (tmp_path / "master-1.log").read_text()
+    assert "is the primary" in (tmp_path / "master-1.log").read_text()
 
 
 def test_data_dir_has_one_cluster_at_a_time(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_audit_balances_the_books(cluster: Cluster, pending: str, failed: str) -
     counts = ["accepted", "taken", "pending", "assigned", "finished", "expired", "lost"]
     assert report.keys() >= {*counts, "recorded_twice", "quarantined"}
     assert report["accepted"] == sum(report[count] for count in counts[1:])
-    assert "The books balance." in cluster.mwctl("audit").out.decode()
+    assert "Every accepted task is accounted for." in cluster.mwctl("audit").out.decode()
 
 
 def test_audit_exits_with_1_when_the_books_do_not_balance(hosts: str, cluster: Cluster) -> None:

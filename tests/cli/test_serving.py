@@ -229,7 +229,7 @@ def test_a_signal_ends_a_master_at_once(hosts: str, tmp_path: Path, number: sign
     """It leaves office and exits with 0; its log is JSON when that is asked for."""
     env = {"MWCTL_HOSTS": hosts, "MWCTL_LOG_FORMAT": "json"}
     with Process("master", masterworker_command("master"), env, log=tmp_path / "log") as master:
-        eventually(lambda: "in office" in master.tail(), what="the master is in office")
+        eventually(lambda: "is the primary" in master.tail(), what="the master is the primary")
         os.kill(master.pid, number)
         assert master.wait(DEADLINE) == 0
         rows = [json.loads(line) for line in master.tail().splitlines()]

@@ -65,12 +65,14 @@ def script() -> str:
 
 
 def plain(output: str) -> list[str]:
-    """The lines of an output without what differs from run to run: ids, times, the machine."""
+    """The lines of an output without what differs between runs: ids, times, the machine."""
     output = output.replace(socket.gethostname(), "laptop")
     output = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", output)
     output = re.sub(r"[0-9a-f]{16}-(\d+)", r"TASK-\1", output)
     output = re.sub(r"-(?:[0-9a-f]{12}|[0-9a-f]{8})\b", "-ID", output)
     output = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", "TIME", output)
+    output = re.sub(r"\b\d+s\b", "UP", output)
+    output = re.sub(r"\b0/\d+ ", "0/SLOTS ", output)
     output = re.sub(r"\b\d{3,}\b", "NUMBER", output)
     return [" ".join(line.split()) for line in output.strip().splitlines()]
 

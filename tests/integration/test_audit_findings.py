@@ -133,9 +133,9 @@ FOUND: dict[str, tuple[Plant, str]] = {
     "a status that cannot be taken": (status_with_a_child, f"{paths.status(TASK)}: it has 1"),
     "something below a plain status": (made("/status/task-1/x"), "/status/task-1: it has 1"),
     "a folder that is missing": (lambda kazoo: kazoo.delete("/cancel"), "/cancel is missing"),
-    "a task whose client has no books": (
+    "a task whose client has no ledger": (
         made(paths.task(TASK), records.encode_task(Task(TASK, "echo"), b"")),
-        f"client {CLIENT} has 1 tasks and no books",
+        f"client {CLIENT} has 1 tasks and no ledger",
     ),
 }
 

@@ -49,7 +49,7 @@ def test_primary_that_slept_past_its_session_writes_nothing(cluster: Cluster) ->
     for future in futures:
         future.result(timeout=20.0)
     sleeper.resume()
-    cluster.says(sleeper, "out of office")
+    cluster.says(sleeper, "no longer the primary")
     eventually(lambda: len(cluster.status().masters) == 2, what="it stands by again")
     assert cluster.in_office(successor) == epoch + 1
     assert len(cluster.executions()) == 4
@@ -73,7 +73,9 @@ def test_deposed_primary_is_fenced_though_its_session_lives(cluster: Cluster) ->
     assert cluster.session.commit([Delete(paths.MASTER)]).wait() is None
     assert cluster.in_office(cluster.master(timeout=AWAKE)) == 2
     sleeper.resume()
-    cluster.says(sleeper, "out of office, starting again: epoch 1 is over: another master took")
+    cluster.says(
+        sleeper, "no longer the primary, starting again: epoch 1 is over: another master was"
+    )
     assert cluster.status().pending == 1
     heir = cluster.ready(cluster.worker("wait", timeout=AWAKE))
     cluster.release("go")
@@ -104,7 +106,7 @@ def test_write_of_a_primary_that_was_cut_off_is_not_sent_later(
     cut_off.resume()
     cluster.says(cut_off, "broke; trying to reconnect")
     proxy.accept()
-    cluster.says(cut_off, "out of office")
+    cluster.says(cut_off, "no longer the primary")
     eventually(lambda: len(cluster.status().masters) == 2, what="it stands by again")
     assert cluster.status().epoch == epoch + 1
     assert len(cluster.executions()) == 4

@@ -29,7 +29,7 @@ def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
 
 def terms(*masters: Process) -> int:
     """How many terms of office these masters say they entered."""
-    return sum(master.log.read_text().count("is in office, epoch") for master in masters)
+    return sum(master.log.read_text().count("is the primary, epoch") for master in masters)
 
 
 # --- the office ------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def test_primary_in_a_hole_is_relieved(
     for future in futures:
         future.result(timeout=DEADLINE)
     proxy.release(direction)
-    cluster.says(cut_off, "out of office")
+    cluster.says(cut_off, "no longer the primary")
     eventually(lambda: len(cluster.status().masters) == 2, what="it stands by again")
     assert cluster.in_office(backup) == 2
     assert sorted(run.task for run in cluster.executions()) == sorted(

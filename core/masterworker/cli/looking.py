@@ -43,13 +43,13 @@ def _show_status(document: dict[str, Any]) -> None:
     tasks = ", ".join(f"{count:,} {state}" for state, count in document["tasks"].items())
     masters = [
         _common(master)
-        | {"office": "primary" if primary and master["id"] == primary["id"] else "backup"}
+        | {"role": "primary" if primary and master["id"] == primary["id"] else "backup"}
         for master in document["masters"]
     ]
     workers = [_common(worker) | {"slots": _slots(worker)} for worker in document["workers"]]
     epoch = f"{primary['id']}, epoch {primary['epoch']}" if primary else "none: nothing is assigned"
     _show(f"Primary: {epoch}", f"Tasks: {tasks}")
-    _show("", *_section("Masters", masters, ["id", "host", "pid", "version", "up", "office"]))
+    _show("", *_section("Masters", masters, ["id", "host", "pid", "version", "up", "role"]))
     columns = ["id", "host", "pid", "version", "up", "state", "slots", "assigned", "executors"]
     _show("", *_section("Workers", workers, columns))
     for worker in workers:
@@ -92,10 +92,10 @@ def _section(title: str, rows: list[dict[str, Any]], columns: list[str]) -> list
 def audit(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
     """Check that no task was lost or recorded twice.
 
-    It balances the books: every task that was accepted must be pending, assigned or finished, and
-    one of these only, or its status was taken or has expired. It also looks for what does not
-    belong where it is. Exits with 0 if all is well; if not, with 1, and says what it found. The
-    cluster may be at work meanwhile: it only reads, and reports nothing that merely moved.
+    Every accepted task must be either pending, assigned or finished, or its status was taken or has
+    expired. The audit also looks for znodes that do not belong in the tree. The exit code is 0 if
+    it finds nothing, else 1. It only reads, and you can run it on a working cluster: it reports no
+    task that merely moved.
     """
     with reading(hosts, login, Needs.SOME) as session:  # what is missing is a finding
         report = Auditor(session).report()
@@ -113,8 +113,8 @@ def _show_audit(document: dict[str, Any]) -> None:
     width = max(map(len, numbers)) + 2
     _show(*(f"{key.replace('_', ' '):<{width}}{value:>12,}" for key, value in numbers.items()))
     balanced = not document["lost"] and not document["recorded_twice"]
-    verdict = "The books balance" if balanced else "The books do not balance"
-    _show("", f"{verdict}." if document["ok"] else f"{verdict}; what was found:")
+    verdict = "Every accepted task" if balanced else "Not every accepted task"
+    _show("", f"{verdict} is accounted for{'.' if document['ok'] else '. Findings:'}")
     _show(*(f"  {escape(finding)}" for finding in document["findings"]))
     _show(*(f"Note: {escape(note)}." for note in document["notes"]))
 

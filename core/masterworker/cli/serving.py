@@ -82,23 +82,23 @@ class Signals:
     type=Seconds(),
     default=DEFAULTS.status_ttl,
     show_default=True,
-    help="How long a finished task's status is kept at least, if nobody takes it.",
+    help="Minimum time to keep the status of a finished task that its client does not take.",
 )
 @click.option(
     "--folder-ttl",
     type=Seconds(),
     default=DEFAULTS.folder_ttl,
     show_default=True,
-    help="How long the balanced books of a client that may be gone are kept at least.",
+    help="Minimum time to keep the balanced ledger of a client that may be gone.",
 )
 def master(
     hosts: str, login: Login, session_timeout: float, status_ttl: float, folder_ttl: float
 ) -> None:
     """Run a master.
 
-    Of all the masters of a cluster one is primary: it assigns the tasks to workers and recovers
-    those of workers that are gone. The others stand by and take over when it ends. SIGTERM and
-    SIGINT end it at once; the tasks are safe in ZooKeeper.
+    One master of a cluster is the primary: it assigns tasks to workers and recovers those of dead
+    workers. The other masters are backups and take over when it ends. SIGTERM and SIGINT end a
+    master at once; the tasks are safe in ZooKeeper.
     """
     settings = MasterSettings(
         session_timeout=session_timeout,

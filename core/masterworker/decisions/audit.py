@@ -1,6 +1,6 @@
 """Do the promises hold? Judged from readings of the tree, which may be live.
 
-The books are balanced for each client: of the tasks its ledger says were accepted, each is pending,
+Each client's tasks are counted: of the tasks its ledger says were accepted, each is pending,
 assigned or finished, or was taken or expired. On a live tree these are read one after another while
 tasks move on, so the order of reading matters: `accepted` first, then /tasks, /assign, /status, and
 what was taken and expired last. A task that moves forward meanwhile is seen once or twice, and what
@@ -123,7 +123,7 @@ class Reading:
         return twice
 
     def orphans(self) -> dict[str, list[str]]:
-        """The tasks of each worker that is gone, but for those nobody understands."""
+        """The tasks of each worker that is gone, except those that are quarantined."""
         return {
             worker: sorted(
                 task for task in tasks if paths.assignment(worker, task) not in self.quarantined
@@ -215,7 +215,7 @@ def _unbalanced(reading: Reading) -> Iterator[Finding]:
     for client in of_client.keys() - reading.ledgers_after.keys() - {""}:
         if paths.statuses(client) not in reading.quarantined:
             count = of_client[client]
-            text = f"client {client} has {count} tasks and no books under {paths.statuses(client)}"
+            text = f"client {client} has {count} tasks and no ledger under {paths.statuses(client)}"
             yield Finding(Kind.NO_BOOKS, client, text, count)
 
 
@@ -242,10 +242,12 @@ def _orphaned(reading: Reading) -> Iterator[Finding]:
 
 
 def _misheld(reading: Reading) -> Iterator[Finding]:
-    """Whether the office is one master's, and what hangs on a session ends with it."""
+    """Whether one master is the primary, and ephemeral znodes are ephemeral."""
     for path, owner in sorted(reading.owners.items()):
         if not owner:
-            yield Finding(Kind.TREE, path, f"{path} is not ephemeral: it outlives whoever made it")
+            yield Finding(
+                Kind.TREE, path, f"{path} is not ephemeral: it outlives the process that created it"
+            )
     if reading.office is None:
         return
     primary = reading.office.primary.id
@@ -290,7 +292,7 @@ def report(reading: Reading, findings: Sequence[Finding]) -> AuditReport:
     ledgers = [*reading.ledgers_after.values(), reading.retired]
     return AuditReport(
         accepted=sum(ledger.accepted for ledger in ledgers)
-        + sum(1 for task in reading.seen() if not paths.is_task(task)),  # the book's keep no books
+        + sum(1 for task in reading.seen() if not paths.is_task(task)),  # these have no ledger
         taken=sum(ledger.taken for ledger in ledgers),
         pending=len(reading.pending),
         assigned=sum(len(tasks) for tasks in reading.assigned.values()),

@@ -19,11 +19,11 @@ def pending(
 ) -> str:
     """Why a pending task waits.
 
-    `primary` is the master in office; `loads` what each worker has; `now` is in seconds since the
+    `primary` is the primary master; `loads` what each worker has; `now` is in seconds since the
     epoch.
     """
     if primary is None:
-        return "no master is in office: start one with `mwctl master`"
+        return "there is no primary master: start one with `mwctl master`"
     able = {name: worker for name, worker in workers.items() if placement.can_run(worker, task)}
     if not able:
         if task.sealed and any(

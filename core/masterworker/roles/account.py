@@ -155,7 +155,7 @@ class Account:
             for submission in batch.submissions:
                 submission.future.fail(
                     Unavailable(
-                        f"this client was cut off for so long that its books were closed: whether "
+                        f"this client was cut off for so long that its ledger was removed: whether "
                         f"task {submission.future.task_id} was accepted, and ran, is not known"
                     )
                 )

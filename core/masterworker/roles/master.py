@@ -83,7 +83,7 @@ class Master:
                 started = True
                 self._serve(session)
             except (SessionLost, Fenced) as error:
-                log.warning("out of office, starting again: %s", error)
+                log.warning("no longer the primary, starting again: %s", error)
             except Unavailable as error:
                 if not started:
                     raise
@@ -113,7 +113,7 @@ class Master:
                     log.info("master %s stands by", me.id)
                 epoch = election.run()
                 if epoch is not None:
-                    log.info("master %s is in office, epoch %d", me.id, epoch)
+                    log.info("master %s is the primary, epoch %d", me.id, epoch)
                     _Term(session, election, epoch, self._settings).serve(self)
                     election.leave(epoch)
                     return

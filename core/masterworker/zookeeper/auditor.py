@@ -120,7 +120,7 @@ class Auditor:
             registered=frozenset(map(last, registered)),
             workers=reader.workers(),
             masters=reader.decoded(announced, records.decode_master),
-            office=Office(primary, owner.id if owner else "nobody") if primary else None,
+            office=Office(primary, owner.id if owner else "no master") if primary else None,
             owners=owners,
             missing_folders=[] if len(missing) == len(folders) else missing,
             retired=decode(status, records.decode_ledger) or Ledger(),

@@ -69,7 +69,7 @@ class Election:
         try:
             self._session.commit([Check(paths.EPOCH, epoch), Delete(paths.MASTER)]).wait()
         except MasterworkerError as error:
-            log.info("leaving office by the session's end: %s", error)
+            log.info("stepping down when the session ends: %s", error)
 
     def _decide(self) -> leadership.Run | leadership.Hold | leadership.Wait:
         master, epoch = self._session.read([paths.MASTER, paths.EPOCH])
@@ -89,7 +89,7 @@ class Election:
         ).wait()
         failpoint("election.after-commit")
         if isinstance(refusal, Refusal) and refusal.code == Code.NO_AUTH:
-            raise NotAuthorized(f"ZooKeeper does not let this master run for office: {_WHY}")
+            raise NotAuthorized(f"ZooKeeper does not let this master run for election: {_WHY}")
 
 
 def _owner(znode: object) -> str:

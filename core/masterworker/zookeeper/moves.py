@@ -47,7 +47,7 @@ class Mover:
         self._fence = Check(paths.EPOCH, epoch)
 
     def carry_out(self, moves: Iterable[Move]) -> Summary:
-        """Carry out all moves that still can be. Raises Fenced once another master is in office.
+        """Carry out all moves that still can be. Raises Fenced once another master is the primary.
 
         A move whose source is gone was overtaken, and is forgotten; the next round's reading says
         what is true now.
@@ -56,7 +56,7 @@ class Mover:
         for units in self._slices(moves):
             report = batches.commit(self._session, self._groups(units))
             if any(refusal.index == _EPOCH_GUARD for _, refusal in report.blocked):
-                raise Fenced(f"epoch {self._fence.version} is over: another master took office")
+                raise Fenced(f"epoch {self._fence.version} is over: another master was elected")
             for move in report.done:
                 self._done(move)
             for move, refusal in report.refused:
