@@ -112,12 +112,12 @@ def test_list_has_the_keys_of_the_contract(cluster: Cluster, pending: str, faile
     assert [row.split()[:3] for row in rows] == [[pending, "pending", "nobodys"]]
 
 
-def test_result_gives_6_or_3_when_there_is_none(
+def test_result_has_a_code_for_each_reason_why_there_is_none(
     cluster: Cluster, pending: str, failed: str
 ) -> None:
     """Not yet, never and not any more are told apart, and a failure has its reason."""
     for task, code, words in [
-        (pending, 6, "pending"),
+        (pending, 7, "pending"),
         (NOWHERE, 6, "there is no task"),
         ("no/id", 78, "cannot be a task id"),
         (failed, 3, "no such \\x1b[31mthing"),

@@ -15,15 +15,14 @@ from ..zookeeper.inspection import Inspection
 from ..zookeeper.tasklist import FOR_EVER, SINCE_EVER, Wanted
 from ..zookeeper.views import TaskRow, TaskView
 from .command import Group, hosts_option, key_file_option
+from .endings import result, wait
 from .login import login_options
 from .logs import escape
 from .moments import Moment
 from .output import (
-    OutputPath,
     format_option,
     say,
     timestamp,
-    write_bytes,
     write_document,
     write_rows,
 )
@@ -38,6 +37,7 @@ COLUMNS = ("id", "state", "executor", "worker", "attempts", "submitted")
     examples=[
         "mwctl tasks list --state failed",
         "mwctl tasks show 8f14e45fceea167a-1",
+        "mwctl tasks wait 8f14e45fceea167a-1 --timeout 60",
         "mwctl tasks result 8f14e45fceea167a-1 --output thumbnail.png",
     ],
 )
@@ -198,37 +198,5 @@ def _show(view: TaskView) -> None:
             click.echo(f"    {escape(line)}")
 
 
-@tasks.command(
-    "result",
-    examples=[
-        "mwctl tasks result 8f14e45fceea167a-1",
-        "mwctl tasks result 8f14e45fceea167a-1 --output thumbnail.png",
-    ],
-)
-@click.argument("task", metavar="ID")
-@hosts_option
-@login_options
-@click.option(
-    "--output",
-    type=OutputPath(),
-    metavar="FILE",
-    help="Where to write the result.  [default: stdout]",
-)
-@key_file_option
-def result(task: str, hosts: str, login: Login, output: Path | None, key_file: Path | None) -> None:
-    """Write the exact bytes of a task's result, which stays where it is.
-
-    Exits with 6 if there is no result, or none yet, and says which; with 3 if the task failed;
-    with 77 if it is encrypted and the key is not given.
-    """
-    keys = load_keys(key_file) if key_file else None
-    with reading(hosts, login) as session:
-        data = Inspection(session, keys).result(task)
-    try:
-        write_bytes(data, output)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot write the result to {output or 'stdout'}: {error.strerror}"
-        ) from error
+tasks.add_command(wait)
+tasks.add_command(result)

@@ -85,6 +85,12 @@ class NotFound(MasterworkerError):
     exit_code = 6
 
 
+class NotFinished(MasterworkerError):
+    """A task has no result yet."""
+
+    exit_code = 7
+
+
 class Unavailable(MasterworkerError):
     """ZooKeeper, or the cluster behind it, could not be reached in time."""
 

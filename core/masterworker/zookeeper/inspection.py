@@ -6,13 +6,22 @@ A multi-read answers for all its paths as of one moment, which is what "where is
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from ..decisions import explain
 from ..decisions.placement import can_run
 from ..words import book, paths, records, sealing
-from ..words.errors import BadRecord, NotAuthorized, NotFound, TaskFailed
+from ..words.errors import (
+    BadRecord,
+    ConnectionLost,
+    MasterworkerError,
+    NotAuthorized,
+    NotFinished,
+    NotFound,
+    SessionLost,
+    TaskFailed,
+)
 from ..words.model import State, Status, Task
 from ..words.sealing import Keys
 from .loads import loads
@@ -82,7 +91,7 @@ class Inspection:
     def obstacle(self, executor: str, key_id: str = "") -> str:
         """Why a task for this executor, submitted now, would have to wait; empty if nothing is
         known to be in its way. With a key's id, a task sealed with it."""
-        primary, workers = self._primary(), self._reader.workers()
+        primary, workers = self.primary(), self._reader.workers()
         task = Task("", executor, sealed=key_id)
         if primary and any(can_run(worker, task) for worker in workers.values()):
             return ""
@@ -134,14 +143,36 @@ class Inspection:
     def result(self, task: str) -> bytes:
         """The result of a task that is done.
 
-        Raises NotFound, TaskFailed, BadRecord; NotAuthorized or SealBroken if it is sealed and the
-        key is missing or another.
+        Raises NotFound, NotFinished, TaskFailed, BadRecord; NotAuthorized or SealBroken if it is
+        sealed and the key is missing or another.
         """
         state, worker, found = self._find(task)
         if state is not State.DONE:
             where = f"assigned to worker {worker}" if worker else "pending"
-            raise NotFound(f"task {task} has no result yet: it is {where}")
-        status = self._with_evidence(task, book.status_in(task, found.data))
+            raise NotFinished(f"task {task} has no result yet: it is {where}")
+        return self._result_in(task, found.data)
+
+    def results(self, tasks: Sequence[str]) -> Iterator[tuple[str, bytes | MasterworkerError]]:
+        """The results of many tasks, read in bulk; or what `result` would raise for one."""
+        for task in tasks:
+            paths.check_name(task, "task id")
+        read = self._session.read_each([paths.status(task) for task in tasks])
+        for task, (_, found) in zip(tasks, read, strict=True):
+            try:
+                if isinstance(found, Znode):
+                    result = self._result_in(task, found.data)
+                else:
+                    result = self.result(task)
+            except (ConnectionLost, SessionLost):
+                raise
+            except MasterworkerError as error:
+                yield task, error
+            else:
+                yield task, result
+
+    def _result_in(self, task: str, data: bytes) -> bytes:
+        """The result in a task's status."""
+        status = self._with_evidence(task, book.status_in(task, data))
         if status.state is State.FAILED:
             reason = status.reason.value if status.reason else "failed"
             raise TaskFailed(task, reason, status.history)
@@ -152,8 +183,8 @@ class Inspection:
                     "name its file by --key-file"
                 )
             seal = self._keys.seal(task, status.executor, status.sealed)
-            return seal.open_result(records.body(found.data))
-        return records.body(found.data) if records.is_record(found.data) else b""
+            return seal.open_result(records.body(data))
+        return records.body(data) if records.is_record(data) else b""
 
     def _with_evidence(self, task: str, known: Known) -> Known:
         """A task or a status with its evidence as the keys at hand let it be seen."""
@@ -212,14 +243,14 @@ class Inspection:
         able = {name: worker for name, worker in workers.items() if can_run(worker, task)}
         return explain.pending(
             task,
-            primary=self._primary(),
+            primary=self.primary(),
             workers=workers,
             loads=loads(self._session, able),
             now=time.time(),
         )
 
-    def _primary(self) -> str | None:
-        """The id of the master in office."""
+    def primary(self) -> str | None:
+        """The id of the master in office; None if there is none."""
         (master,) = self._session.read([paths.MASTER])
         primary = decode(master, records.decode_master)
         return primary.id if primary else None
