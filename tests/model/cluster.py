@@ -73,6 +73,12 @@ class Hands:
         self._wake = wake
         self._outcomes: list[Outcome] = []
 
+    def __enter__(self) -> Hands:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def config(self, executor: str) -> None:
         return None
 
@@ -326,7 +332,9 @@ class Cluster:
 
     def check_futures(self) -> None:
         """Whoever was told that its task was not accepted was told the truth."""
-        for future in [one for futures in self.futures.values() for one in futures]:
+        # A killed client's courier ends by the model's own exception; its futures tell nobody.
+        living = [futures for client, futures in self.futures.items() if not client.over]
+        for future in [one for futures in living for one in futures]:
             error = future.exception() if future.done() else None
             if type(error) is MasterworkerError and future.task_id in self.judge.accepted:
                 raise Broken(f"task {future.task_id} was accepted, and its future says: {error}")
