@@ -7,7 +7,6 @@ one and goes on: nothing that a client has depends on a session.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -202,10 +201,12 @@ class Courier:
             if error is not self._failure:
                 log.error("the client ends: %s", error)
             failure = error
-        except BaseException as error:
+        except Exception as error:
+            log.exception("the client's thread ends by a defect")
             failure = MasterworkerError(f"the client's thread ended by a defect: {error!r:.500}")
-            with contextlib.suppress(Exception):
-                log.exception("the client's thread ends by a defect")
+        except BaseException:  # threads ignore SystemExit without a word
+            log.exception("the client's thread ends")
+            raise
         finally:
             self._fail(failure)
             self._end()
@@ -322,9 +323,11 @@ class Courier:
                 future.fail(NotAuthorized(f"{path} cannot be read: check its ACL"))
                 continue
             self._delivering = True
-            if future.settle(found.data) and not self._keep:
-                self.account.taken.append(number)
-            self._delivering = False
+            try:
+                if future.settle(found.data) and not self._keep:
+                    self.account.taken.append(number)
+            finally:
+                self._delivering = False
 
     def _sending(self, submissions: list[Submission]) -> None:
         """Note what is about to be sent. Raises what ended the courier: then nothing may be."""
