@@ -121,8 +121,7 @@ def test_the_default_executor_is_named(cluster: Cluster) -> None:
     assert cluster.mwctl("submit", "--executor=read", "--payload", "-", stdin=b"x").err == ""
 
 
-@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
-@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize(("redirection", "wait"), [(">/dev/full", False), (">&-", True)])
 def test_ids_and_results_survive_a_broken_stdout(
     cluster: Cluster, files: list[Path], redirection: str, wait: bool
 ) -> None:

@@ -168,3 +168,19 @@ def test_a_file_that_vanished_is_told_and_the_rest_goes_on(
         str(files[2]): "done",
         str(files[3]): "done",
     }
+
+
+def test_a_slow_task_holds_up_only_itself(tmp_path: Path, files: list[Path]) -> None:
+    """Where results go to files, tasks behind a slow one make room for others."""
+    (tmp_path / "out").mkdir()
+
+    class Slow(Cluster):
+        def work(self, random: random.Random) -> None:
+            first = self.under_way[:1] if self.submitted < 40 else []
+            del self.under_way[: len(first)]
+            super().work(random)
+            self.under_way[:0] = first
+
+    cluster = Slow()
+    _, outcomes = run(cluster, files, Names(tmp_path / "out"))
+    assert len(outcomes) == 40

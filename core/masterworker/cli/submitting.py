@@ -169,9 +169,10 @@ def submit(
                 code = max(code, rows.code)
             else:
                 code = _submit_all(inputs, submitter, form, progress)
-    except (KeyboardInterrupt, MasterworkerError):
+    except (KeyboardInterrupt, MasterworkerError) as error:
         progress.clear()
-        say_where([*(waiting.left if waiting else ()), *submitter.untold], inputs.left)
+        if submitter.count or isinstance(error, KeyboardInterrupt):
+            say_where([*(waiting.left if waiting else ()), *submitter.untold], inputs.left)
         raise
     if not submitter.count and not code:
         say("there was nothing to submit")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -114,10 +114,8 @@ class Wait:
         self._tell = tell
         self._progress = progress
         self._ended: SimpleQueue[Submitted] = SimpleQueue()
-        self._open: deque[Submitted] = deque()
-        """The tasks with which we are not done, oldest first."""
-        self._closed: set[Submitted] = set()
-        """Those among them with which we are done, behind one with which we are not."""
+        self._open: dict[Submitted, None] = {}
+        """The tasks whose results are not written yet, oldest first."""
         self._counts: Counter[str] = Counter()
         self._code = 0
         self._first = True
@@ -156,7 +154,7 @@ class Wait:
     @property
     def left(self) -> list[Submitted]:
         """The tasks whose results were not written."""
-        return [one for one in self._open if one not in self._closed]
+        return list(self._open)
 
     # --- the loop ----------------------------------------------------------------------------
 
@@ -189,9 +187,8 @@ class Wait:
         return max(0.0, min(until) - time.monotonic()) if until else None
 
     def _so_far(self) -> str:
-        open_ = len(self._open) - len(self._closed)
-        done = ", ".join(f"{count:,} {state}" for state, count in self._counts.items())
-        return f"{open_:,} under way" + (f", {done}" if done else "")
+        counts = [f"{count:,} {state}" for state, count in self._counts.items()]
+        return ", ".join([f"{len(self._open):,} under way", *counts])
 
     @property
     def _late(self) -> bool:
@@ -204,7 +201,7 @@ class Wait:
             self._ask_at = now + PATIENCE
             self._deadline = None if self._timeout is None else now + self._timeout
         for one in submitted:
-            self._open.append(one)
+            self._open[one] = None
             one.future.add_done_callback(partial(self._arrived, one))
 
     def _arrived(self, one: Submitted, _future: object) -> None:
@@ -223,24 +220,17 @@ class Wait:
             while True:
                 one = self._ended.get(timeout=patience)
                 patience, self._ask_at = 0.0, None
-                if self._output is not None:
+                if self._output is None:
+                    self._advance()
+                else:
                     self._finish(one)
-                    self._closed.add(one)
-                self._advance()
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake[0], 65_536)
 
     def _advance(self) -> None:
-        """Let go of the oldest tasks that have ended; results for stdout are written here."""
-        while self._open:
-            oldest = self._open[0]
-            if oldest in self._closed:
-                self._closed.remove(oldest)
-            elif self._output is None and oldest.future.done():
-                self._finish(oldest)
-            else:
-                return
-            self._open.popleft()
+        """Deal with the oldest tasks, as far as they have ended: stdout keeps the order."""
+        while self._open and (oldest := next(iter(self._open))).future.done():
+            self._finish(oldest)
 
     # --- one task ----------------------------------------------------------------------------
 
@@ -259,6 +249,7 @@ class Wait:
             raise error
         else:
             self._write(one, one.future.result())
+        del self._open[one]
 
     def _write(self, one: Submitted, result: bytes) -> None:
         place = self._output
@@ -327,8 +318,11 @@ class Wait:
         self._progress.clear()
         waiting = [one for one in left if not one.future.done()]
         if self._late and (waiting or unsubmitted):
-            tasks = "task" if len(waiting) == 1 else "tasks"
-            complain(f"no result of {len(waiting):,} {tasks} within {self._timeout:g} s")
+            count = len(waiting)
+            what = f"no result of {count:,} task{'' if count == 1 else 's'}"
+            complain(
+                f"{what if waiting else 'not everything submitted'} within {self._timeout:g} s"
+            )
             self._code = TIMED_OUT
         why = explain(one.task for one in waiting[:LISTED]) if waiting else {}
         say_where(left, unsubmitted, why)
