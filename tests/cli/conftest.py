@@ -24,6 +24,10 @@ fail = ["sh", "-c", "printf 'no such \\\\033[31mthing' >&2; exit 7"]
 """
 
 
+NOWHERE = "0123456789abcdef-1"
+"""A task id that no client of these tests has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A running cluster. A task of `command` with the option `command=gate` waits for `open_gate`;
@@ -86,3 +90,17 @@ def wait_for_workers(cluster: Cluster, count: int) -> None:
         return bool(status["primary"]) and len(status["workers"]) == count
 
     eventually(there, what=f"a primary and {count} workers")
+
+
+@pytest.fixture(scope="module")
+def failed(cluster: Cluster) -> str:
+    """A task that has failed."""
+    task = cluster.submit("--executor", "command", "--option", "command=fail")
+    cluster.wait_until("failed", task)
+    return task
+
+
+@pytest.fixture(scope="module")
+def pending(cluster: Cluster) -> str:
+    """A task that waits for an executor nobody has."""
+    return cluster.submit("--executor", "nobodys")

@@ -11,11 +11,8 @@ import pytest
 from masterworker.dev.processes import masterworker_command
 from masterworker.zookeeper.inspection import Inspection
 from tests.cli.calling import OWN, mwctl
-from tests.cli.conftest import Cluster
+from tests.cli.conftest import NOWHERE, Cluster
 from tests.integration.running import session
-
-NOWHERE = "0123456789abcdef-1"
-"""A task id that no client of these tests has."""
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +21,6 @@ def done(cluster: Cluster) -> str:
     task = cluster.submit("--executor", "echo")
     cluster.wait_until("done", task)
     return task
-
-
-@pytest.fixture(scope="module")
-def failed(cluster: Cluster) -> str:
-    """A task that has failed."""
-    task = cluster.submit("--executor", "command", "--option", "command=fail")
-    cluster.wait_until("failed", task)
-    return task
-
-
-@pytest.fixture(scope="module")
-def pending(cluster: Cluster) -> str:
-    """A task that waits for an executor nobody has."""
-    return cluster.submit("--executor", "nobodys")
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,7 @@ from masterworker import Client, Unavailable, __version__
 from masterworker.dev.processes import masterworker_command
 from masterworker.dev.server import ZooKeeperServer
 from tests.cli.calling import mwctl
-from tests.cli.conftest import Cluster
-
-NOWHERE = "0123456789abcdef-1"
-"""A task id that no client of these tests has."""
+from tests.cli.conftest import NOWHERE, Cluster
 
 
 def as_json(cluster: Cluster, *arguments: object) -> Any:
@@ -26,20 +23,6 @@ def as_json(cluster: Cluster, *arguments: object) -> Any:
     ended = cluster.mwctl(*arguments, "-o", "json")
     assert ended.err == ""
     return json.loads(ended.out)
-
-
-@pytest.fixture(scope="module")
-def failed(cluster: Cluster) -> str:
-    """A task that has failed."""
-    task = cluster.submit("--executor", "command", "--option", "command=fail")
-    cluster.wait_until("failed", task)
-    return task
-
-
-@pytest.fixture(scope="module")
-def pending(cluster: Cluster) -> str:
-    """A task that waits for an executor nobody has."""
-    return cluster.submit("--executor", "nobodys")
 
 
 def test_show_says_where_a_task_is_and_why(cluster: Cluster, pending: str, failed: str) -> None:

@@ -31,7 +31,7 @@ from ..zookeeper.inspection import Inspection
 from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
 from .command import Command, Seconds, hosts_option, key_file_option
 from .login import login_options
-from .output import OutputPath, complain, format_option, say, write_bytes, write_rows
+from .output import OutputPath, complain, format_option, make_folder, say, write_bytes, write_rows
 from .reading import reading
 
 TIMED_OUT: Final = 124
@@ -246,7 +246,7 @@ def result(
     keys = load_keys(key_file) if key_file else None
     ids = _ids(tasks)
     if output is not None and len(ids) > 1:
-        _make_folder(output)
+        make_folder(output)
     codes = [0]
     with reading(hosts, login) as session:
         for task, found in Inspection(session, keys).results(ids):
@@ -256,16 +256,6 @@ def result(
             else:
                 codes.append(_write(task, found, output))
     ctx.exit(max(codes))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise click.UsageError(
-            f"--output {folder} has to be a folder for the results of several tasks: "
-            f"{error.strerror}"
-        ) from error
 
 
 def _write(task: str, data: bytes, output: Path | None) -> int:

@@ -57,6 +57,17 @@ class OutputPath(click.Path):
         return path
 
 
+def make_folder(output: Path) -> None:
+    """Make the folder for the results of several tasks if it is missing. Raises UsageError."""
+    try:
+        output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(
+            f"--output {output} has to be a folder for the results of several tasks: "
+            f"{error.strerror}"
+        ) from error
+
+
 def write_bytes(data: bytes, file: Path | None) -> None:
     """Write exactly these bytes to a file, or to stdout if it is None, and onto the disk behind it.
 

@@ -24,7 +24,7 @@ from .command import Command, Seconds, hosts_option, key_file_option
 from .inputs import Inputs, Payload
 from .login import login_options
 from .naming import Names
-from .output import OutputPath, complain, format_option, say, warn, write_rows
+from .output import OutputPath, complain, format_option, make_folder, say, warn, write_rows
 from .progress import Progress
 from .reading import reading
 from .waiting import Outcome, Submitted, Wait, say_where
@@ -185,13 +185,7 @@ def _place(output: Path, inputs: Inputs) -> Path | Names:
     """Where the results go. Raises UsageError where they would replace the payloads."""
     if inputs.single and not output.is_dir():
         return output
-    try:
-        output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise click.UsageError(
-            f"--output {output} has to be a folder for the results of several tasks: "
-            f"{error.strerror}"
-        ) from error
+    make_folder(output)
     for file in inputs.files:
         if file.parent.samefile(output):
             raise click.UsageError(
