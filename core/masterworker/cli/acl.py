@@ -1,4 +1,4 @@
-"""`mwctl acl`: who may do what in the tree."""
+"""`mwctl acl`: permissions in the tree."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ F = TypeVar("F", bound=Callable[..., Any])
     ],
 )
 def acl() -> None:
-    """Say who may do what in ZooKeeper, and see whether it is so.
+    """Set and show permissions in ZooKeeper.
 
-    docs/security.md has the table of who may do what, and how to lock a cluster down step by step.
+    docs/security.md lists all permissions, and explains step by step how to lock a cluster down.
     """
 
 
@@ -74,9 +74,9 @@ def init(
 ) -> None:
     """Lock the tree down: give each znode the access list it should have.
 
-    It can be run again, also on a cluster at work, and then makes the lists what is asked for now:
-    an identity not named any more loses its rights. It says what it changed. Restart masters and
-    workers afterwards, unless only clients were changed.
+    You can run it again, also while the cluster works: identities that you no longer name lose
+    their rights. It reports what it changed. Restart masters and workers afterwards, unless you
+    changed only clients.
     """
     for identity in (*masters, *workers, *clients, *operators):
         check_identity(identity)
@@ -104,11 +104,11 @@ def init(
 @format_option
 @click.pass_context
 def show(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
-    """Show who may do what, as it is in ZooKeeper, and whether it is as it should be.
+    """Show the permissions stored in ZooKeeper, and whether they are as they should be.
 
-    It is for operators. Exits with 1 if the tree is open, or a znode has another access list than
-    it should have, and says which. Permissions are c(reate), d(elete), r(ead), w(rite), a(dmin);
-    the first two are for a znode's children.
+    This command is for operators. The exit code is 1 if the tree is open, or if a znode has a wrong
+    access list; the output says which. Permissions are c(reate), d(elete), r(ead), w(rite) and
+    a(dmin); the first two apply to a znode's children.
     """
     with reading(hosts, login, Needs.SOME) as session:
         lockdown = Lockdown(session)
@@ -178,9 +178,9 @@ def _show(who: Identities | None, walked: Sequence[Listed], wrong: Sequence[List
 @hosts_option
 @login_options
 def show_id(hosts: str, login: Login) -> None:
-    """Print the identity that an access list knows you by.
+    """Print the identity by which access lists know you.
 
-    For credentials it is computed, and ZooKeeper is not asked; for a certificate ZooKeeper tells.
+    For credentials, it is computed locally. For a certificate, ZooKeeper is asked.
     """
     if login.credentials is not None:
         click.echo(login.credentials.id)

@@ -14,7 +14,7 @@ from .files import sync, write_all
 
 @click.group(cls=Group, examples=["mwctl keys new --output /etc/masterworker/keys"])
 def keys() -> None:
-    """Make keys for the encryption of payloads."""
+    """Create keys for payload encryption."""
 
 
 @keys.command(
@@ -25,20 +25,24 @@ def keys() -> None:
     ],
 )
 @click.option(
-    "--id", "key_id", default="", metavar="ID", help="What to call it.  [default: made of the date]"
+    "--id",
+    "key_id",
+    default="",
+    metavar="ID",
+    help="The id of the key.  [default: made from the date]",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A key file to make, which only its owner can read.  [default: stdout]",
+    help="Create this key file, readable only by its owner.  [default: stdout]",
 )
 def new(key_id: str, output: Path | None) -> None:
-    """Make a new key, as a line for a key file.
+    """Create a key, as a line for a key file.
 
-    The first key of a file encrypts, all of them decrypt. To change keys, append the new one to
-    every file; when all have it, put it first in the clients' files; remove the old one when no
-    task is left that was encrypted with it.
+    The first key of a file encrypts, and all keys decrypt. To change keys, append the new key to
+    every file. When all have it, move it to the top of the clients' files. Remove the old key when
+    no task is left that was encrypted with it.
     """
     line = new_key(key_id)
     if output is None:

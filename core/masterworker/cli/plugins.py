@@ -15,15 +15,15 @@ COLUMNS = ("name", "distribution", "version", "executors", "status", "reason")
 
 @click.group(cls=Group, examples=["mwctl plugins list"])
 def plugins() -> None:
-    """Look at the installed plugins."""
+    """Show the installed plugins."""
 
 
 @plugins.command("list", examples=["mwctl plugins list", "mwctl plugins list -o json"])
 @format_option
 def list_plugins(form: str) -> None:
-    """List the plugins of this environment and the executors they bring.
+    """List the plugins in this environment and their executors.
 
-    A plugin that could not be loaded is `broken`, one that shares a name with another is in
-    `conflict`; the reason says what to do about it.
+    A plugin that cannot be loaded is `broken`, and one that shares a name with another plugin is in
+    `conflict`. The reason says what to do.
     """
     write_rows((asdict(record) for record in Plugins.probe().records), COLUMNS, form)

@@ -139,7 +139,7 @@ def master(
     "--slots",
     type=click.IntRange(1, limits.MAX_SLOTS),
     metavar="N",
-    help="How many tasks it holds at a time.  [default: one per processor, and "
+    help="Maximum number of tasks at a time.  [default: one per processor, and "
     f"{limits.INLINE_SLOTS:,} more for inline executors]",
 )
 @click.option(
@@ -147,20 +147,20 @@ def master(
     default=lambda: name_of_host(socket.gethostname()),
     show_default="this host's name",
     metavar="NAME",
-    help="What its id begins with.",
+    help="Prefix of the worker's id.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A TOML file with a table [executors.NAME] for each executor to be configured.",
+    help="A TOML file with a table [executors.NAME] for each executor that you configure.",
 )
 @click.option(
     "--grace",
     type=Seconds(),
     default=30.0,
     show_default=True,
-    help="How long running attempts may go on after the first signal.",
+    help="How long running attempts may continue after the first signal.",
 )
 @key_file_option
 @click.option(
@@ -173,7 +173,7 @@ def master(
 @click.option(
     "--task-user",
     metavar="NAME",
-    help="The user as whom child processes run; the worker must be root.  [default: the worker's]",
+    help="Run child processes as this user; the worker must be root.  [default: the worker's]",
 )
 @click.option(
     "--task-limit",
@@ -185,7 +185,7 @@ def master(
 @click.option(
     "--allow-new-privileges",
     is_flag=True,
-    help="Let set-user-ID programs, such as sudo, have their effect in child processes.",
+    help="Let set-user-ID programs, such as sudo, take effect in child processes.",
 )
 @click.pass_context
 def worker(
@@ -206,10 +206,10 @@ def worker(
 ) -> None:
     """Run a worker.
 
-    It runs the tasks that the primary master assigns to it, with the executors it was started
-    with. The first SIGTERM or SIGINT drains it: tasks not begun are handed back at once, running
-    ones after their grace period. A second one ends it cold, with exit code 143 or 130; its tasks
-    are then recovered by the master.
+    It runs the tasks that the primary master assigns to it, with the executors that you name. The
+    first SIGTERM or SIGINT drains it: tasks that have not started are handed back at once, running
+    ones after the grace period. A second signal ends it immediately, with exit code 143 or 130;
+    the primary then recovers its tasks.
     """
     tables = load_configuration(config) if config else {}
     configs, time_limits = split_time_limits(tables, config)

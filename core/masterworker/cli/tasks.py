@@ -42,7 +42,7 @@ COLUMNS = ("id", "state", "executor", "worker", "attempts", "submitted")
     ],
 )
 def tasks() -> None:
-    """Look at tasks.
+    """List, show and wait for tasks.
 
     A task can be looked at from when it is accepted until its status is taken or has expired. A
     client that waits for a result, as `mwctl submit --wait` does, takes the status with it.
@@ -163,7 +163,7 @@ def _table_row(row: TaskRow) -> dict[str, Any]:
 @key_file_option
 @format_option
 def show(task: str, hosts: str, login: Login, key_file: Path | None, form: str) -> None:
-    """Show one task: where it is, why, and what became of its attempts.
+    """Show one task: its state, the reason, and its attempts.
 
     `why` says what a pending task waits for, and why a failed one failed. Exits with 6 if there is
     no such task, or none any more. With its key file, the evidence of an encrypted task is shown.
