@@ -18,7 +18,6 @@ import click
 
 from ..dev.cluster import Cluster
 from ..dev.processes import Process
-from ..dev.server import port_is_free
 from ..words import limits
 from ..words.errors import Unavailable
 from .command import Command
@@ -196,9 +195,6 @@ def dev(
     path = _search_path()
     if cmd and shutil.which(cmd[0], path=path) is None:
         raise click.UsageError(f"there is no command {cmd[0]!r} on the PATH")
-    preferred = range(PREFERRED_PORT, PREFERRED_PORT + count)
-    if port is None and not cmd and all(map(port_is_free, preferred)):
-        port = PREFERRED_PORT
     cluster = Cluster(
         masters=masters,
         workers=workers,
@@ -207,6 +203,7 @@ def dev(
         data_dir=data_dir,
         log_dir=log_dir,
         port=port,
+        preferred_port=None if cmd else PREFERRED_PORT,
         slots=slots,
         config=config,
     )

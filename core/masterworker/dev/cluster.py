@@ -28,7 +28,7 @@ from ..zookeeper.views import ClusterStatus
 from .ensemble import Ensemble
 from .folders import TemporaryFolder
 from .processes import Process, Startable, masterworker_command
-from .server import POLL_INTERVAL, ZooKeeperServer
+from .server import PortTaken, ZooKeeperServer
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ TICKS: Final = 8
 READY_DEADLINE: Final = 60.0
 """Seconds for masters and workers to be at work; it takes one or two on an idle machine."""
 
+LOOK_INTERVAL: Final = 0.05
+"""Seconds between looks at who is at work. Each costs several requests."""
+
 GRACE: Final = 2.0
 """Seconds that running attempts have when a worker is stopped."""
 
@@ -56,7 +59,8 @@ class Cluster(Startable):
 
     `executors` are those every worker runs (default: every installed one), `slots` and `config` a
     worker's `--slots` and `--config`. `zookeepers` is 1 for a server or 3 for an ensemble. `port`
-    is the first server's, and the others have those that follow; without it free ones are found.
+    is the first server's, and the others have those that follow. Without it they are those from
+    `preferred_port` on if all of them are free, else any free ones.
     ZooKeeper's data stays in `data_dir` and every process's log in `log_dir`, or in `data_dir` if
     only that is given; what has no place of its own lies in a temporary folder that is removed.
     `session_timeout` is in seconds.
@@ -72,6 +76,7 @@ class Cluster(Startable):
         data_dir: Path | None = None,
         log_dir: Path | None = None,
         port: int | None = None,
+        preferred_port: int | None = None,
         session_timeout: float = DEFAULT_TIMEOUT,
         slots: int | None = None,
         config: Path | None = None,
@@ -80,7 +85,9 @@ class Cluster(Startable):
         self._executors = executors
         self._data_dir = data_dir
         self._given_log_dir = log_dir
-        self._ports = [] if port is None else list(range(port, port + zookeepers))
+        self._any_port = port is None
+        first = preferred_port if port is None else port
+        self._ports = [] if first is None else list(range(first, first + zookeepers))
         self._session_timeout = session_timeout
         self._slots = slots
         self._config = config
@@ -172,8 +179,7 @@ class Cluster(Startable):
     def _start(self) -> None:
         directory = self._open_directory()
         self._log_dir = self._open_log_dir(directory)
-        self._zookeeper = self._new_zookeeper(directory / "zookeeper", self._log_dir)
-        self._zookeeper.start()
+        self._start_zookeeper(directory / "zookeeper", self._log_dir)
         self.masters = [self._process("master", number) for number in range(1, self._masters + 1)]
         options = self._worker_options()
         self.workers = [
@@ -183,6 +189,16 @@ class Cluster(Startable):
         for process in [*self.masters, *self.workers]:
             process.start()
         self._wait_until_at_work()
+
+    def _start_zookeeper(self, directory: Path, logs: Path) -> None:
+        self._zookeeper = self._new_zookeeper(directory, logs)
+        try:
+            self._zookeeper.start()
+        except PortTaken:
+            if not (self._any_port and self._ports):
+                raise
+            self._ports = []
+            self._start_zookeeper(directory, logs)
 
     def _open_directory(self) -> Path:
         if self._data_dir is None:
@@ -244,7 +260,7 @@ class Cluster(Startable):
                 raise Unavailable(
                     f"{late} was not at work within {READY_DEADLINE:g} s; {late.evidence()}"
                 )
-            time.sleep(POLL_INTERVAL)
+            time.sleep(LOOK_INTERVAL)
 
     def _not_at_work(self) -> Process | None:
         """A process to wait for: a ZooKeeper server while none answers, else a role."""

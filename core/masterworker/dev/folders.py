@@ -34,3 +34,4 @@ class TemporaryFolder:
         if self._janitor.stdin is not None:
             self._janitor.stdin.close()
         self._janitor.wait(2 * janitor.PATIENCE)
+        shutil.rmtree(self.path, ignore_errors=True)  # if something has killed the janitor
