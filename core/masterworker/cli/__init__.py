@@ -45,7 +45,7 @@ INTERRUPTED: Final = 130
     },
     examples=[
         "mwctl dev --executor echo",
-        "mwctl submit --executor echo --payload greeting.txt --wait",
+        "mwctl submit --executor echo greeting.txt --wait",
         "mwctl tasks list --state pending",
         "mwctl status -o json",
     ],

@@ -97,7 +97,7 @@ def _ended(process: Process) -> str:
     examples=[
         "mwctl dev",
         "mwctl dev --masters 2 --workers 3 --executor echo --data-dir /tmp/cluster",
-        "mwctl dev --workers 2 -- mwctl submit --executor echo --payload README.md --wait",
+        "mwctl dev --workers 2 -- mwctl submit --executor echo README.md --wait",
         "mwctl dev --zookeepers 3 --port 2181 --log-dir logs",
         "mwctl dev --zookeepers 3 -- pytest tests",
     ],

@@ -1,10 +1,10 @@
-"""Writing a result to a file: whole or not at all, and through everything that is not a plain file.
+"""Writing a result to a file, a device, a pipe or an open descriptor.
 
-A new file is written under another name and renamed, and so is an existing one if nothing of it is
-lost by that: its mode and owner are kept, and a symbolic link stays and its target is replaced.
-Where renaming would lose something (other hard links, access lists, a file system that is mounted
-there) or is not allowed, the file is written in place, once its space is reserved. Devices, pipes
-and open descriptors are written to.
+A plain file is written under a temporary name and renamed, so that it is there whole or not at all.
+An existing file keeps its mode and owner; a symbolic link stays, and its target is replaced. Where
+renaming would lose something (other hard links, access lists, a file system mounted there) or is
+not allowed, the file is written in place, after its space was reserved. Everything else is opened
+and written to.
 
 When a function here returns, the bytes are on the disk, as far as the system can tell.
 """

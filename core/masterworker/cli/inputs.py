@@ -159,7 +159,7 @@ def _file(name: str, given_by: str) -> Source:
     if stat.S_ISDIR(found.st_mode):
         raise click.UsageError(f"{given_by} {name!r} is a folder: name the files in it")
     if not os.access(name, os.R_OK):
-        raise click.UsageError(f"{given_by} {name!r}: you may not read it")
+        raise click.UsageError(f"{given_by} {name!r}: Permission denied")
     if stat.S_ISREG(found.st_mode) and found.st_size > limits.MAX_PAYLOAD:
         raise _too_large(name, "; nothing was submitted")
     path = Path(name)

@@ -1,9 +1,9 @@
-"""The standard streams, also when they are closed, full, or read by nobody.
+"""The standard streams, also when they are closed, full or unread.
 
-A closed descriptor 0, 1 or 2 is taken by the next thing that is opened: results would then be
-written into the connection to ZooKeeper. So each is kept open, in a way in which reading or writing
-fails as on a closed one, and `sys.stdout` is never None: data that nobody gets is an error. What
-cannot be said on stderr is left unsaid.
+The next file or socket that a process opens gets the number of a closed descriptor 0, 1 or 2:
+results could be written into the connection to ZooKeeper. So the numbers are kept occupied, in a
+way that makes every read or write fail as on a closed descriptor. `sys.stdout` is never None, since
+lost data must be an error. Messages that stderr does not take are dropped.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def refused() -> str:
 
 
 def let_go(*, interrupted: bool = False) -> None:
-    """Before the process ends: what a stream did not take must not fail once more, or block.
+    """Drop what the streams did not take, before the process ends.
 
-    Python would then exit with a code of its own. What an interrupted command has in its buffer is
-    dropped, since its reader may be what it waited for.
+    Python would flush it once more, and would block, or exit with a code of its own. An interrupted
+    command drops its whole buffer, since the reader of stdout may be what it was waiting for.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
