@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from masterworker.dev.processes import Process, masterworker_command
-from tests.cli.calling import OWN, mwctl
+from tests.integration.running import tree
 from tests.waiting import DEADLINE, eventually
 
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -61,19 +61,15 @@ def test_an_end_by_a_signal_is_told_as_shells_do() -> None:
     assert ended.returncode == 128 + signal.SIGABRT
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_as_process_1_drains(hosts: str, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_worker_as_process_1_drains(hosts: str, tmp_path: Path) -> None:
     """A signal that the container is sent reaches the worker once, and it leaves in order."""
     env = {"MWCTL_HOSTS": hosts}
     command = [*UNSHARE, *masterworker_command("worker", "--executor=echo")]
-    with Process("worker", command, env, log=tmp_path / "log") as worker:
-        eventually(
-            lambda: b'"state": "ready"' in mwctl("status", "-o", "json", env=OWN | env).out,
-            what="the worker is ready",
-        )
+    with tree(hosts) as kazoo, Process("worker", command, env, log=tmp_path / "log") as worker:
+        eventually(lambda: kazoo.exists("/workers") and kazoo.get_children("/workers"))
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
         [init] = [int(pid) for pid in children.read_text().split() if is_process_1(pid)]
-        os.kill(init, number)
+        os.kill(init, signal.SIGTERM)
         assert worker.wait(DEADLINE) == 0
         assert worker.tail().count("stopping") == 1
 
