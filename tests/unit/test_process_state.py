@@ -126,7 +126,6 @@ UNDONE: dict[str, tuple[str, str]] = {
         "variable.set(1); decimal.getcontext().prec = 3",
         "[variable.get(), decimal.getcontext().prec]",
     ),
-    "seed": ("random.seed(0)", "random.random() == 0.8444218515250481"),
 }
 
 NOT_UNDONE = {
@@ -135,7 +134,7 @@ NOT_UNDONE = {
         "import _thread; _thread.start_new_thread(forever, ()); time.sleep(0.05)"
     ),
     "descriptors": "seen = [os.dup(0) for _ in range(200)]",
-    "a standard descriptor": "os.dup2(os.open('/dev/zero', os.O_RDONLY), 0)",
+    "a standard descriptor": "os.dup2(os.open('/dev/zero', os.O_WRONLY), 1)",
     "a closed stream": "sys.stdout.close()",
     "a lowered limit": "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))",
     "the user": "os.setgroups([1]) if os.getuid() == 0 else sys.stdout.close()",

@@ -10,6 +10,7 @@ does: at the end of the pipe, or by the kernel's hand while an executor is at wo
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import faulthandler
 import logging
@@ -70,14 +71,18 @@ def main(requests: int, answers: int) -> None:
         answer = contextvars.copy_context().run(executors[request["executor"]], request)
         if os.getpid() != this:
             os._exit(1)  # a fork that an executor let escape must not answer for its parent
-        _write(answers, answer | _tidy(known, leftovers))
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()  # what an attempt printed is that attempt's output
+        _write(answers, answer)
+        # Only now: the worker need not wait for it.
+        if not _tidy(known, leftovers):
+            if _read(requests) is not None:
+                _write(answers, {"spent": True})
+            return
 
 
-def _tidy(known: ProcessState, leftovers: Leftovers) -> Answer:
-    """Undo what an attempt did to this process. The answer has `spent` if that cannot be done.
-
-    The worker then ends this process, which must not serve another attempt.
-    """
+def _tidy(known: ProcessState, leftovers: Leftovers) -> bool:
+    """Undo what an attempt did to this process; say whether it may serve another attempt."""
     try:
         killed, gone = leftovers.end()
         if killed:
@@ -87,7 +92,7 @@ def _tidy(known: ProcessState, leftovers: Leftovers) -> Answer:
     except BaseException as error:  # noqa: BLE001 - a handler of the attempt's can raise anything
         logger.info("cannot restore this process after the attempt: %r", error)
         changed = ["everything"]
-    return {"spent": True} if changed else {}
+    return not changed
 
 
 def _tell(changed: Sequence[str], culprit: str) -> None:

@@ -32,7 +32,7 @@ MOST_OF_LINE: Final = 1_000
 """Bytes of one line that are logged."""
 
 _CHUNK: Final = 65_536  # bytes; also the capacity of a pipe
-_READ_SECONDS: Final = 0.2  # from an attempt's answer until all it printed is read
+_READ_SECONDS: Final = 1.0  # from an attempt's answer until all it printed is read
 _CLOSE_SECONDS: Final = 5.0
 
 _MARK: Final = "\x1e"

@@ -53,6 +53,13 @@ class ChildEnded(Exception):
         self.interrupted = interrupted
 
 
+class ChildSpent(Exception):
+    """An earlier attempt left the child in a state that cannot be put right: it was ended.
+
+    It has not begun with what it was asked.
+    """
+
+
 class _Broken(Exception):
     """The child is dead, or no longer speaks as it should: then the message says so."""
 
@@ -81,7 +88,6 @@ class ChildProcess:
         self.stopped = False
         self._killed = False
         self._reaped = False
-        self._spent = False
         self._interrupted = False  # by the guardian
         self._lock = threading.Lock()
         self._guardian = guardian
@@ -122,7 +128,7 @@ class ChildProcess:
     @property
     def usable(self) -> bool:
         """Whether it lives and may be asked again."""
-        return not (self._killed or self._spent or self._death.poll(0))
+        return not (self._killed or self._death.poll(0))
 
     def greet(self, plugin: str, hello: bytes) -> None:
         """Let it load `plugin`, as `hello` says, and wait until it is ready. Raises ChildEnded.
@@ -139,7 +145,7 @@ class ChildProcess:
         self.refused = ready.get("refused", {})
 
     def ask(self, request: bytes, limit: float | None, subject: str) -> dict[str, Any]:
-        """The answer to a request, given within `limit` seconds. Raises ChildEnded.
+        """The answer to a request, given within `limit` seconds. Raises ChildEnded, ChildSpent.
 
         `subject` says in the log for whom the child's output is.
         """
@@ -150,7 +156,9 @@ class ChildProcess:
         )
         answer = self._exchange(request, limit, late)
         self._output.end()
-        self._spent = bool(answer.get("spent"))
+        if answer.get("spent") and self.asked > 1:
+            self.end()
+            raise ChildSpent
         return answer
 
     def kill(self) -> None:

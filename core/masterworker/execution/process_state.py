@@ -15,14 +15,18 @@ import faulthandler
 import gc
 import logging
 import os
-import random
 import resource
 import signal
 import sys
 import threading
 import time
 import warnings
-from _signal import getsignal  # type: ignore[import-not-found]  # signal's own makes enums: 10 x
+from _signal import (  # type: ignore[import-not-found]  # signal's own make enums: 10 x the time
+    getsignal,
+    pthread_sigmask,
+    set_wakeup_fd,
+)
+from _signal import signal as set_signal
 from _thread import _count as count_threads
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
@@ -35,6 +39,8 @@ _THREAD_SECONDS: Final = 0.05  # from an attempt's last statement to the end of 
 
 _UNCATCHABLE: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
 _SIGNALS: Final = sorted(signal.valid_signals() - _UNCATCHABLE)
+_SIGCHLD: Final = int(signal.SIGCHLD)
+_STANDARD: Final = [int(number) for number in _SIGNALS if number < signal.SIGRTMIN]
 
 _PYTHON_IGNORES: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 """A write that they would end with a signal raises OSError instead. `subprocess` resets them."""
@@ -67,11 +73,17 @@ class ProcessState:
     """A snapshot of some items. To be taken, and restored, by the main thread."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self._taken = [(item, item.read()) for item in items]
+        self._items = items
+        self._reads = [item.read for item in items]
+        self._taken = [read() for read in self._reads]
 
     def restore(self) -> list[str]:
         """Put everything back; return the names of what could not be. Takes microseconds."""
-        return [item.name for item, was in self._taken if not _restored(item, was)]
+        with contextlib.suppress(Exception):
+            if self._taken == [read() for read in self._reads]:
+                return []
+        pairs = zip(self._items, self._taken, strict=True)
+        return [item.name for item, was in pairs if not _restored(item, was)]
 
 
 def reset_signals(keep: Iterable[int] = ()) -> None:
@@ -111,13 +123,13 @@ def _restored(item: Item, was: Any) -> bool:
 
 def _handlers() -> list[Any]:
     # The kernel's own view of SIGCHLD is not asked for but set: native code can have changed it.
-    if getsignal(signal.SIGCHLD) == signal.SIG_DFL:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return [getsignal(number) for number in _SIGNALS]
+    if getsignal(_SIGCHLD) == 0:
+        set_signal(_SIGCHLD, 0)
+    return [getsignal(number) for number in _STANDARD]
 
 
 def _set_handlers(was: list[Any]) -> None:
-    for number, handler in zip(_SIGNALS, was, strict=True):
+    for number, handler in zip(_STANDARD, was, strict=True):
         # One that is None was installed by native code; it can only be left as it is.
         if handler is not None and getsignal(number) != handler:
             signal.signal(number, handler)
@@ -126,8 +138,12 @@ def _set_handlers(was: list[Any]) -> None:
         faulthandler.enable()
 
 
+_BLOCK: Final = int(signal.SIG_BLOCK)
+
+
 def _mask() -> set[int]:
-    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    mask: set[int] = pthread_sigmask(_BLOCK, ())
+    return mask
 
 
 def _set_mask(was: Iterable[int]) -> None:
@@ -157,12 +173,8 @@ def _umask() -> int:
 
 _LIMITS: Final = (  # that of processor time moves on with each attempt
     resource.RLIMIT_AS,
-    resource.RLIMIT_CORE,
-    resource.RLIMIT_DATA,
     resource.RLIMIT_FSIZE,
     resource.RLIMIT_NOFILE,
-    resource.RLIMIT_NPROC,
-    resource.RLIMIT_STACK,
 )
 
 
@@ -176,16 +188,16 @@ def _set_limits(was: list[tuple[int, int]]) -> None:
 
 
 def _identity() -> tuple[object, ...]:
-    root = os.stat("/")  # noqa: PTH116 - a Path takes three times as long
-    return os.getresuid(), os.getresgid(), os.getgroups(), root.st_dev, root.st_ino
+    return os.getresuid(), os.getresgid(), os.getgroups()
 
 
 def _standard_files() -> list[tuple[int, int]]:
-    return [(seen.st_dev, seen.st_ino) for seen in map(os.fstat, range(3))]
+    # That of stdin is looked at with the open descriptors.
+    return [(seen.st_dev, seen.st_ino) for seen in (os.fstat(1), os.fstat(2))]
 
 
 def _wakeup_is_off() -> bool:
-    return signal.set_wakeup_fd(-1) >= -1  # to look at it is to change it
+    return bool(set_wakeup_fd(-1) >= -1)  # to look at it is to change it
 
 
 KERNEL: Final = (
@@ -206,7 +218,7 @@ KERNEL: Final = (
         lambda: os.sched_getaffinity(0),
         lambda was: os.sched_setaffinity(0, was),
     ),
-    Item("the user or the root folder", _identity),
+    Item("the user", _identity),
     Item("the standard descriptors", _standard_files),
 )
 """What the kernel keeps. An import must not change it either."""
@@ -245,8 +257,6 @@ def _set_lists(was: tuple[bool, list[str], list[str]]) -> None:
 
 def _streams() -> list[tuple[Any, bool]]:
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    for stream in streams[1:]:
-        stream.flush()  # what an attempt printed is that attempt's output
     return [(stream, stream.closed) for stream in streams]
 
 
@@ -359,11 +369,6 @@ def _set_locale(was: str | None) -> None:
         locale.setlocale(locale.LC_ALL, was)
 
 
-def _is_random() -> bool:
-    random.seed(int.from_bytes(os.urandom(16)))  # no attempt draws what another's seed gives
-    return True
-
-
 INTERPRETER: Final = (
     Item("the environment", _environment, _set_environment),
     Item("sys.path or sys.argv", _lists, _set_lists),
@@ -374,7 +379,6 @@ INTERPRETER: Final = (
     Item("the root logger", _logging, _set_logging),
     Item("a module's defaults", _defaults, _set_defaults),
     Item("the locale", _locale, _set_locale),
-    Item("the seed", _is_random),
 )
 """What the interpreter keeps. An import may change it: a plugin's attempts are to find it so."""
 
@@ -387,7 +391,7 @@ class _Threads:
 
     def __init__(self) -> None:
         self._count = count_threads()  # also knows those that `threading` does not
-        self._known = set(threading.enumerate())
+        self._known = set(threading.enumerate()) if self._count else set()
 
     def __eq__(self, later: object) -> bool:
         if not isinstance(later, _Threads):

@@ -12,6 +12,7 @@ from time to time.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import reprlib
 import threading
@@ -27,7 +28,7 @@ from . import frames
 from .attempts import Job, OnOutcome, Outcome
 from .children import CannotStart, Idle, Nursery
 from .guardian import Guardian
-from .process import DEATH_SECONDS, ChildEnded, ChildProcess
+from .process import DEATH_SECONDS, ChildEnded, ChildProcess, ChildSpent
 from .sandbox import Sandbox
 from .unable import Unable
 
@@ -179,11 +180,14 @@ class ProcessRunner:
         started = time.time()
         try:
             request = _request(job)
-            child = self._child(slot, offer, job.task.sealed)
-            if not self._counts(slot, task_id):
-                return Outcome(task_id, started, time.time())  # stopped meanwhile; goes nowhere
-            started = time.time()
-            answer = child.ask(request, offer.time_limit, f"{offer.name} {task_id}")
+            answer = None
+            while answer is None:
+                child = self._child(slot, offer, job.task.sealed)
+                if not self._counts(slot, task_id):
+                    return Outcome(task_id, started, time.time())  # stopped meanwhile
+                started = time.time()
+                with contextlib.suppress(ChildSpent):  # a new one never is
+                    answer = child.ask(request, offer.time_limit, f"{offer.name} {task_id}")
         except CannotStart as error:
             if self._counts(slot, task_id):
                 self._cannot_run(offer.name, error)
