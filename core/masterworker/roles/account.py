@@ -7,8 +7,8 @@ each batch under way whether it was committed. A repeated batch can only be acce
 version it expects is gone if it was accepted before.
 
 Several batches are under way at a time, each expecting the version that the one before it makes.
-Whoever else writes the ledger (the master does, and the account itself after a lost connection)
-does it by `write_aside`, so that no batch takes another's version for that of its predecessor.
+Anything else that writes the ledger (the master, and the account itself after a lost connection)
+uses `write_aside`, so that no batch takes another's version for that of its predecessor.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Account:
         self.submissions: deque[Submission] = deque()
         self.taken: deque[int] = deque()
         self.openings = 0
-        """How often this account made its folder: more than once if its books were closed."""
+        """How often this account made its folder: more than once if the master removed it."""
         self._books: Ledger | None = None
-        """The ledger as the last batch sent will leave it; None while nobody knows."""
+        """The ledger as the last batch sent will leave it; None while that is not known."""
         self._version = 0
         self._under_way: deque[_Batch] = deque()
 
@@ -137,7 +137,7 @@ class Account:
         """The ledger as it is now; batches that it counts are settled.
 
         The folder may be missing: at first, and when the master has retired it because this client
-        was idle for long and its books were balanced. Then it is opened with a new ledger.
+        was idle for long and had no open tasks. Then it is made again, with a new ledger.
         """
         found = session.get(self.folder) or self._open(session)
         try:
@@ -150,7 +150,7 @@ class Account:
         return books
 
     def _give_up_under_way(self) -> None:
-        """The books that would tell what became of these batches were closed meanwhile."""
+        """The ledger that would tell what became of these batches was removed meanwhile."""
         for batch in self._under_way:
             for submission in batch.submissions:
                 submission.future.fail(
@@ -175,7 +175,7 @@ class Account:
         """Make the folder, which was not to be found.
 
         Only that it could be made proves that it was not there: the server asked may have lagged
-        behind. If it had been there before, the master has closed these books.
+        behind. If it had been there before, the master has removed it.
         """
         create = Create(self.folder, records.encode_ledger(Ledger()), owners=session.me)
         refusal = session.commit([create]).wait()

@@ -225,8 +225,7 @@ class Client:
     def unconfirmed(self) -> tuple[str, ...]:
         """The tasks that were sent, and of which ZooKeeper has not said that they are accepted.
 
-        After the client was closed nobody here will know: `mwctl tasks show ID` tells. Raises
-        ClientForked.
+        After the client was closed, `mwctl tasks show ID` tells. Raises ClientForked.
         """
         self._courier.check()
         client = self._courier.account.client

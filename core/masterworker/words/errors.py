@@ -100,7 +100,7 @@ class Unavailable(MasterworkerError):
 class NotTrusted(Unavailable):
     """ZooKeeper and we do not trust each other's certificates.
 
-    Whoever is at work already goes on trying: certificates are replaced.
+    A role that already runs goes on trying, since certificates are replaced.
     """
 
     exit_code = 77
@@ -158,13 +158,13 @@ class IllegalTransition(MasterworkerError):
 
 
 class SessionLost(MasterworkerError):
-    """The ZooKeeper session is over. Whoever held it starts again with a new one."""
+    """The ZooKeeper session is over. Its owner starts again with a new one."""
 
 
 class ConnectionLost(MasterworkerError):
     """The connection broke while a request was under way: it may or may not have been carried out.
 
-    Nobody repeats a write on this error; what is true is found by reading.
+    Do not repeat a write on this error: read first.
     """
 
 

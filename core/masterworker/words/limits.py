@@ -44,7 +44,7 @@ IN_FLIGHT: Final = 8
 
 CLIENT_WINDOW: Final = 4
 """Batches one client keeps under way, each expecting the ledger's version that the one before it
-makes. Whoever else writes a ledger moves its version on by more than that."""
+makes. Any other writer of a ledger moves its version on by more than that."""
 
 MAX_COUNT: Final = 2**53
 """The largest number a ledger holds: up to it, every program that reads JSON counts exactly."""

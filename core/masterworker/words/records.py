@@ -72,7 +72,7 @@ def body(data: bytes) -> bytes:
 
 
 def check_ledger(ledger: Ledger) -> None:
-    """Raise BadRecord if these books cannot be right, so that nobody would read them again."""
+    """Raise BadRecord for a ledger that cannot be right, which `decode_ledger` would refuse."""
     if ledger.unsettled < 0:
         raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
     if max(ledger.accepted, ledger.batch) > limits.MAX_COUNT:
@@ -91,8 +91,7 @@ def encode_task(task: Task, payload: bytes) -> bytes:
 def task_head(task: Task) -> bytes:
     """What stands before a task's payload: the same for tasks that differ in their ids only.
 
-    What nobody could read again is refused by the rules of those who read: TypeError, Refused,
-    PayloadTooLarge, BadName.
+    Values that `decode_task` would refuse raise TypeError, Refused, BadName or PayloadTooLarge.
     """
     header: dict[str, Any] = {
         "executor": check_executor(task.executor),
@@ -169,7 +168,7 @@ def encode_master(master: Master) -> bytes:
 
 
 def encode_ledger(ledger: Ledger) -> bytes:
-    """A client's books."""
+    """A client's ledger."""
     header = {
         "accepted": ledger.accepted,
         "taken": ledger.taken,
@@ -300,7 +299,7 @@ def decode_master(data: bytes) -> Master:
 
 
 def decode_ledger(data: bytes) -> Ledger:
-    """The books of a client; a ledger that does not add up is a BadRecord."""
+    """The ledger of a client; one that does not add up is a BadRecord."""
     fields = Fields(_decode(_LEDGER, data))
     ledger = Ledger(
         accepted=fields.count("accepted", 0),
