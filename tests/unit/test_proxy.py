@@ -145,10 +145,12 @@ def test_hold_both_ways(proxy: Proxy, victim: KazooClient, direct: KazooClient) 
 
 
 def test_held_request_is_lost_with_its_sender(
-    proxy: Proxy, chroot: str, direct: KazooClient
+    proxy: Proxy, nowhere: str, direct: KazooClient
 ) -> None:
     """A client that gave up in the black hole does not come back to life from it."""
-    with connected(proxy.hosts(chroot), timeout=4.0) as client:  # to stand still for less is no end
+    with connected(
+        proxy.hosts(nowhere), timeout=4.0
+    ) as client:  # to stand still for less is no end
         proxy.hold()
         proxy.refuse()
         reply = client.create_async("/a")
