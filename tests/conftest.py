@@ -24,9 +24,9 @@ def server() -> Iterator[ZooKeeperServer]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a module can have a server of its own
 def eyes(server: ZooKeeperServer) -> Iterator[KazooClient]:
-    """A plain kazoo client on the run's server, without a chroot."""
+    """A plain kazoo client on the server, without a chroot."""
     kazoo = KazooClient(server.hosts)
     kazoo.start()
     yield kazoo
