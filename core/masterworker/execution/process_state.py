@@ -3,9 +3,9 @@
 Signal dispositions, timers, the working folder, hooks, defaults: they belong to the process, and
 the next attempt in it would inherit them. A parent that ignores SIGCHLD is enough to make
 `subprocess` report exit code 0 for a command that failed. So a process starts from a known state
-(`reset_signals`), takes a snapshot of it, and restores the snapshot
-between attempts. Each thing that can change is one `Item` of a table. What has no way back, such as
-a thread that goes on, is reported: the process must not be used again.
+(`reset_signals`), takes a snapshot of it, and restores the snapshot after each attempt. Each thing
+that can change is one `Item` of a table. What has no way back, such as a thread that goes on, is
+reported: the process must not be used again.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def reset_signals(keep: Iterable[int] = ()) -> None:
             signal.signal(number, signal.SIG_IGN)
         else:
             signal.signal(number, signal.SIG_DFL)
-    _set_mask(())
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # one that waited, such as SIGTERM, is heard
 
 
 def _restored(item: Item, was: Any) -> bool:
