@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from masterworker.execution.guardian import Guardian
+from masterworker.execution.guardian import Guardian, descendants, kill_group
 from tests.unit.attempts_support import PLUGIN, is_alive, is_stopped
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
@@ -255,3 +255,14 @@ def test_a_stopped_worker_loses_its_attempts_when_its_lease_ends(
     output, _ = process.communicate(timeout=60)
     assert output.startswith("lost True stopped by the guardian")
     assert process.returncode == 0
+
+
+def test_a_kill_takes_what_left_the_group_along() -> None:
+    """A process that made itself a session of its own is found below the group's leader."""
+    command = ["sh", "-c", "setsid sleep 1000 & wait"]
+    with subprocess.Popen(command, start_new_session=True) as leader:
+        stray = eventually(
+            lambda: [pid for pid in descendants(leader.pid) if os.getsid(pid) == pid]
+        )
+        kill_group(leader.pid)
+    eventually(lambda: not any(map(is_alive, stray)))
