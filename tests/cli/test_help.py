@@ -13,7 +13,7 @@ import pytest
 
 from masterworker import __version__
 from masterworker.cli import main
-from masterworker.cli.command import Command, Group
+from masterworker.cli.command import Command, FilterOption, Group
 from masterworker.cli.sections import SharedOption
 from tests.cli.calling import mwctl
 from tests.cli.tree import COMMANDS, TREE, options
@@ -54,9 +54,12 @@ def test_help_has_examples(path: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_option_is_a_variable(path: str) -> None:
-    """MWCTL_ and the option's name, as the help says once."""
+    """MWCTL_ and the option's name, as the help says once; filters have none."""
     for option in options(COMMANDS[path]):
         [*_, long] = option.opts
+        if isinstance(option, FilterOption):
+            assert option.envvar is None
+            continue
         assert option.envvar == "MWCTL" + long[1:].replace("-", "_").upper()
         assert not option.show_envvar
     shown = help_of(path)

@@ -67,6 +67,16 @@ def test_list_filters_and_limits(cluster: Cluster, pending: str, failed: str) ->
         assert [row["id"] for row in found if row["id"] in (failed, pending)] == expected
 
 
+def test_variables_do_not_filter_the_list(cluster: Cluster, pending: str, failed: str) -> None:
+    """Variables named as filters, such as MWCTL_EXECUTOR set for a worker, hide no task."""
+    filters = {"STATE": "done", "EXECUTOR": "echo read", "WORKER": "none", "CLIENT": "none"}
+    filters |= {"SINCE": "0s", "UNTIL": "100d", "LIMIT": "1"}
+    env = {f"MWCTL_{name}": value for name, value in filters.items()}
+    listed = mwctl("tasks", "list", "-o", "json", env=env | {"MWCTL_HOSTS": cluster.hosts})
+    assert (listed.code, listed.err) == (0, "")
+    assert {pending, failed} <= {row["id"] for row in json.loads(listed.out)}
+
+
 @pytest.mark.parametrize("form", ["table", "json", "jsonl"])
 def test_list_says_what_it_leaves_out(
     cluster: Cluster, pending: str, failed: str, form: str

@@ -1,9 +1,9 @@
-"""What every command of `mwctl` has in common, so that none has to say it.
+"""Behavior that all `mwctl` commands share.
 
-Each option can also be given by an environment variable, MWCTL_ and the option's name. Each command
-takes the logging options, starts the log on stderr before it does anything else, and ends its help
-with examples. Groups name their commands without importing them: `mwctl --help` is quick, and a
-command pays for its own imports only.
+Every option except a filter can also be set by an environment variable, MWCTL_ plus the option's
+name. Each command takes the logging options, starts logging to stderr before it does anything else,
+and ends its help with examples. Groups import a command only when it is used, so `mwctl --help` is
+quick and a command pays only for its own imports.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ from .sections import (
 LONGEST: Final = 1e9
 """Seconds, about thirty years: longer than any real wait, and still safe to add to any clock."""
 
-VARIABLES: Final = (
-    "Every option can be set by an environment variable: MWCTL_ and its name, such as MWCTL_HOSTS."
-)
-
 
 class Seconds(click.types.FloatParamType):
     """A number of seconds from `least` to `most`."""
@@ -49,7 +45,7 @@ class Seconds(click.types.FloatParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         seconds: float = super().convert(value, param, ctx)
-        if not self.least <= seconds <= self.most:  # and so nan is none
+        if not self.least <= seconds <= self.most:  # also rejects NaN
             self.fail(f"{value!r}: expected {self.least:g} to {self.most:,g} seconds", param, ctx)
         return seconds
 
@@ -93,15 +89,15 @@ def _note_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> Non
 
 
 class Interrupted(BaseException):
-    """Ctrl-C on its way out of a command: click would write to stderr, which may be closed."""
+    """Ctrl-C during a command. click would write to stderr on its own, which may be closed."""
 
 
 @dataclass(slots=True)
 class Invocation:
-    """What `main` learns of the options of the command it has called; the context's `obj`.
+    """Options of the called command that `main` needs; the context's `obj`.
 
-    `json_log` says that whoever reads its stderr expects JSON lines, `runs_plugins` that plugins
-    have run code in this process.
+    `json_log` means that errors on stderr must be JSON log lines, `runs_plugins` that plugin code
+    has run in this process.
     """
 
     debug: bool = False
@@ -109,14 +105,35 @@ class Invocation:
     runs_plugins: bool = False
 
 
+class FilterOption(click.Option):
+    """An option that selects what is listed. No environment variable sets it.
+
+    Filters share their names with options of other commands: an MWCTL_EXECUTOR set for a worker
+    must not hide tasks from a list.
+    """
+
+
+def _long(option: click.Option) -> str:
+    return max(option.opts, key=len)
+
+
 def _variable(option: click.Option) -> str:
     """The environment variable for an option: MWCTL_LOG_LEVEL for --log-level."""
-    long = max(option.opts, key=len)
-    return "MWCTL_" + long.removeprefix("--").replace("-", "_").upper()
+    return "MWCTL_" + _long(option).removeprefix("--").replace("-", "_").upper()
+
+
+def _about_variables(options: Sequence[click.Parameter]) -> str:
+    """The sentence about environment variables in the help of a command with these options."""
+    text = (
+        "Every option can also be set by an environment variable: MWCTL_ plus the option's name, "
+        "such as MWCTL_HOSTS."
+    )
+    filters = [_long(option) for option in options if isinstance(option, FilterOption)]
+    return f"{text} Exceptions: {', '.join(filters)}." if filters else text
 
 
 class Command(click.Command):
-    """A command of `mwctl`. `examples` are command lines, `log_level` is its default."""
+    """An `mwctl` command. `examples` are command lines, `log_level` is the default log level."""
 
     def __init__(
         self, *args: Any, examples: Sequence[str] = (), log_level: str = "warning", **settings: Any
@@ -125,7 +142,7 @@ class Command(click.Command):
         self.examples = examples
         self.params += _logging_options(log_level)
         for option in self.params:
-            if isinstance(option, click.Option):
+            if isinstance(option, click.Option) and not isinstance(option, FilterOption):
                 option.envvar = _variable(option)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -146,19 +163,19 @@ class Command(click.Command):
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(formatter, self.examples)
         formatter.write_paragraph()
-        formatter.write_text(VARIABLES)
+        formatter.write_text(_about_variables(self.params))
 
 
 @dataclass(frozen=True, slots=True)
 class Lazy:
-    """A command that is not imported yet: the module of this package that has it, and one line."""
+    """A command that is not imported yet: its module in this package, and its line of help."""
 
     module: str
     short_help: str
 
 
 class Group(click.Group):
-    """A group of commands, those in `lazy` imported when they are used and not before."""
+    """A group of commands. Those in `lazy` are imported when they are used."""
 
     command_class = Command
 
@@ -194,14 +211,14 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def _meant(self, ctx: click.Context, name: str) -> str:
-        """The command that a name which is no command probably stands for, if there is one."""
+        """The command probably meant by a mistyped name; empty if none is close."""
         for close in get_close_matches(name, self.list_commands(ctx), 1):
             return f"{ctx.command_path} {close}"
         deeper = (path for path, last in self._below(ctx) if last == name)
         return next(deeper, "")
 
     def _below(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
-        """The commands of the groups in this one: how each is called, and its last word."""
+        """The commands of this group's subgroups: the full command path, and its last word."""
         for group in self.list_commands(ctx):
             command = self.get_command(ctx, group)
             if isinstance(command, click.Group):
@@ -220,8 +237,8 @@ class Group(click.Group):
         _write_examples(formatter, self.examples)
         formatter.write_paragraph()
         formatter.write_text(
-            "The connection and logging options of a command, such as --hosts, can stand before or "
-            f"after it. {VARIABLES}"
+            "You can put connection and logging options, such as --hosts, before or after the "
+            f"command. {_about_variables(())}"
         )
 
 
@@ -231,14 +248,14 @@ hosts_option = click.option(
     default=DEFAULT_HOSTS,
     show_default=True,
     metavar="HOSTS",
-    help="The ZooKeeper servers and the path of the cluster: HOST:PORT[,...][/CHROOT].",
+    help="ZooKeeper servers, and the path of the cluster: HOST:PORT[,...][/PATH].",
 )
 
 key_file_option = click.option(
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The keys of encrypted payloads.",
+    help="File with the keys of encrypted payloads.",
 )
 
 session_timeout_option = click.option(
@@ -247,7 +264,7 @@ session_timeout_option = click.option(
     type=Seconds(0.1, 3600.0),
     default=10.0,
     show_default=True,
-    help="The silence after which ZooKeeper ends the session of this process.",
+    help="Time without contact after which ZooKeeper ends this process's session.",
 )
 
 
@@ -256,4 +273,4 @@ session_timeout_option = click.option(
 @login_options
 @session_timeout_option
 def _shared(**_: Any) -> None:
-    """A command with all options that are shared, and no other."""
+    """A command that has all the shared options and no others."""

@@ -14,7 +14,7 @@ from ..words.model import FINISHED, State
 from ..zookeeper.inspection import Inspection
 from ..zookeeper.tasklist import FOR_EVER, SINCE_EVER, Wanted
 from ..zookeeper.views import TaskRow, TaskView
-from .command import Group, hosts_option, key_file_option
+from .command import FilterOption, Group, hosts_option, key_file_option
 from .endings import result, wait
 from .login import login_options
 from .logs import escape
@@ -60,6 +60,7 @@ def tasks() -> None:
 @click.option(
     "--state",
     "states",
+    cls=FilterOption,
     type=click.Choice([str(state) for state in STATES]),
     multiple=True,
     help="Only tasks in this state; repeatable.",
@@ -67,6 +68,7 @@ def tasks() -> None:
 @click.option(
     "--executor",
     "executors",
+    cls=FilterOption,
     multiple=True,
     metavar="NAME",
     help="Only tasks for this executor; repeatable.",
@@ -74,6 +76,7 @@ def tasks() -> None:
 @click.option(
     "--worker",
     "workers",
+    cls=FilterOption,
     multiple=True,
     metavar="ID",
     help="Only tasks that this worker has or has finished; repeatable.",
@@ -81,12 +84,14 @@ def tasks() -> None:
 @click.option(
     "--client",
     "clients",
+    cls=FilterOption,
     multiple=True,
     metavar="ID",
     help="Only tasks of this client, the part of a task's id before the hyphen; repeatable.",
 )
 @click.option(
     "--since",
+    cls=FilterOption,
     type=Moment(),
     default=None,
     metavar="WHEN",
@@ -94,6 +99,7 @@ def tasks() -> None:
 )
 @click.option(
     "--until",
+    cls=FilterOption,
     type=Moment(),
     default=None,
     metavar="WHEN",
@@ -101,6 +107,7 @@ def tasks() -> None:
 )
 @click.option(
     "--limit",
+    cls=FilterOption,
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
