@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from masterworker.decisions import life
 from masterworker.execution import frames
 from masterworker.words import book, limits, records
-from masterworker.words.errors import BadRecord
+from masterworker.words.errors import AttemptFailed, BadRecord
 from masterworker.words.model import Attempt, Reason, Task
 from masterworker_executors import python
 
@@ -99,7 +99,7 @@ def arguments(data: bytes) -> bool:
     """The payload of a task for the executor `python`."""
     try:
         args, kwargs = python.arguments(data)
-    except ValueError:
+    except AttemptFailed:
         return False
     assert isinstance(args, list)
     assert all(isinstance(key, str) for key in kwargs)
