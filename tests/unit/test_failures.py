@@ -23,7 +23,7 @@ def test_an_attempt_that_is_tried_again_says_which_of_how_many() -> None:
     line = failed_attempt(failing(TASK, Reason.TIMED_OUT))
     assert str(line) == (
         "task 0123456789abcdef-7: attempt 1 of 2 of executor resize timed out after 1.500 s "
-        "on worker w1; it will be tried again"
+        "on worker w1; it will be retried"
     )
     assert line.extra["fields"] == {
         "task": "0123456789abcdef-7",

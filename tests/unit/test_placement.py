@@ -133,7 +133,7 @@ def test_why_a_task_waits_tells_the_two_kinds_of_slots_apart() -> None:
             Task("t", executor), primary="m", workers=workers, loads={"w": load}, now=0.0
         )
 
-    taken = "every slot of the only worker offering executor 'c' is taken but those for inline"
+    taken = "every slot of the only worker offering executor 'c' is taken except those for inline"
     assert why("c", Load(2, 2)).startswith(taken)
     assert why("c", Load(4_002, 2)).startswith(taken)
     assert why("c", Load(5, 1)) == "it is about to be assigned"

@@ -64,7 +64,9 @@ def test_the_announcement_leaves_out_what_cannot_be_run() -> None:
     assert without(worker, {}) == worker
     task = Task("t-1", "resize")
     why = explain.pending(task, primary="m", workers={"w-1": announced}, loads={}, now=0.0)
-    assert why.startswith("no worker can run executor 'resize' at present; worker w-1 says: no mod")
+    assert why.startswith(
+        "no worker can run executor 'resize' at present; worker w-1 reports: no m"
+    )
 
 
 def test_the_most_that_can_be_announced_fits_into_a_record() -> None:

@@ -1,8 +1,8 @@
-"""The pending tasks a primary knows of: a queue for each executor, headers only.
+"""The primary's queues of pending tasks, one for each executor; only headers are kept.
 
-A listing of /tasks says which there are; their headers are read a bounded number at a time, and
-payloads are never kept. So a deep backlog costs memory by the header, and a round of the primary
-costs time by what it can assign, not by what waits.
+A listing of /tasks gives the names. Their headers are read in batches of bounded size, and payloads
+are never kept. Memory therefore grows by one header per task, and the time of a round depends on
+the tasks that can be assigned, not on the length of the backlog.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .plan import Queue, queue_of
 T = TypeVar("T")
 
 WINDOW: Final = 250_000
-"""Headers kept at the most; the names beyond are looked at again when there is room."""
+"""Maximum number of headers in memory; further names wait until there is room."""
 
 QUEUE_WINDOW: Final = 50_000
-"""Headers kept of one queue: one that nobody serves must not keep the others from being read."""
+"""Maximum number of headers of one queue: a queue without workers must not block the others."""
 
 
 class Backlog:
-    """What waits under /tasks, as far as it has been listed and read."""
+    """The tasks under /tasks that have been listed and read so far."""
 
     def __init__(self, window: int = WINDOW, queue_window: int = QUEUE_WINDOW) -> None:
         self._window = window
@@ -35,17 +35,17 @@ class Backlog:
         self._queue_of: dict[str, Queue] = {}
         self._unread: dict[str, None] = {}
         self._resting: dict[Queue, dict[str, tuple[float, Task]]] = {}
-        """Tasks that failed and are not due yet, with the monotonic second at which they are."""
+        """Failed tasks that wait for their next attempt, with the monotonic second of it."""
         self._due: list[tuple[float, str]] = []
-        """A heap of when they are due; what has left since then is skipped."""
+        """A heap of due times; entries of tasks that have left are skipped."""
         self._parked: dict[str, Queue] = {}
-        """The queues of tasks whose headers were read and found no place in their queue."""
+        """The queue of each task whose header was read while that queue was full."""
 
     @property
     def queues(self) -> Mapping[Queue, Iterable[Task]]:
-        """Each queue's tasks, in the order in which they are to be served.
+        """Each queue's tasks, in the order in which they are served.
 
-        Those that lost a worker come first: they have waited their turn before.
+        Tasks recovered from a lost worker come first: they have already waited their turn.
         """
         keys = self._recovered.keys() | self._queues.keys()
         return {
@@ -54,16 +54,16 @@ class Backlog:
         }
 
     def __len__(self) -> int:
-        """How many tasks wait with their headers read."""
+        """The number of waiting tasks whose headers have been read."""
         return len(self._queue_of)
 
     @property
     def has_unread(self) -> bool:
-        """Whether names are known whose headers were not read yet."""
+        """Whether some listed tasks still have unread headers."""
         return bool(self._unread)
 
     def listed(self, names: Collection[str]) -> None:
-        """Take in a listing of /tasks: forget what is gone, note what is new."""
+        """Apply a new listing of /tasks: drop tasks that are gone, add new names."""
         present = names if isinstance(names, set | frozenset) else set(names)
         for gone in [name for name in self._queue_of if name not in present]:
             self.remove(gone)
@@ -78,21 +78,21 @@ class Backlog:
         self._unread = dict.fromkeys(islice(fresh, max(0, room)))
 
     def next_unread(self, most: int) -> list[str]:
-        """Up to `most` names whose headers are to be read next; each is handed out once."""
+        """Up to `most` names whose headers should be read next; each name is returned once."""
         names = list(islice(self._unread, most))
         for name in names:
             del self._unread[name]
         return names
 
     def put_off(self, names: Iterable[str]) -> None:
-        """Take names back whose headers could not be read yet."""
+        """Return names whose headers could not be read yet."""
         self._unread = dict.fromkeys([*names, *self._unread])
 
     def add(self, task: Task, due: float | None = None) -> None:
-        """Put a task whose header was read at the end of its queue, or of those recovered.
+        """Append a task whose header was read to its queue, or to the queue's recovered tasks.
 
-        One that is `due` only at a monotonic second to come rests until `wake`, and the others of
-        its queue do not wait for it. If the queue is full, remember only where the task belongs.
+        A task that is `due` at a later monotonic second rests until `wake`, without holding up the
+        others of its queue. If the queue is full, only the task's name and queue are kept.
         """
         self.remove(task.id)
         key = queue_of(task)
@@ -109,9 +109,9 @@ class Backlog:
         queues.setdefault(key, {})[task.id] = task
 
     def wake(self, now: float) -> float | None:
-        """Put the tasks that are due at monotonic second `now` into their queues.
+        """Queue the resting tasks that are due at monotonic second `now`.
 
-        Returns the second at which the next one is due, None if no task rests.
+        Returns the second at which the next one is due, None if no task is resting.
         """
         while self._due:
             due, name = self._due[0]
@@ -129,7 +129,7 @@ class Backlog:
         return waiting >= self._queue_window
 
     def remove(self, name: str) -> None:
-        """Forget a task, if it is known: it was assigned, or is gone."""
+        """Remove a task that was assigned or is gone; unknown names are ignored."""
         key = self._queue_of.pop(name, None)
         if key is None:
             return

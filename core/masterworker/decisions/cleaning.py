@@ -1,9 +1,9 @@
-"""What the primary removes: statuses past their time to live, and folders nobody needs any more.
+"""Decides what the primary removes: expired statuses and unused folders.
 
-Age is counted on the primary's own monotonic clock from the moment it first saw an entry as it is
-now, so no clock of another machine matters and a failover only lengthens a status's life. An entry
-of /status is *quiet* while neither it nor its children change: a quiet time of the time to live
-means that every status in it is at least that old.
+Age is measured on the primary's monotonic clock, from the moment it first saw an entry in its
+current form. Other machines' clocks do not matter, and a failover can only prolong a status's life.
+An entry of /status is *quiet* while neither it nor its children change: once it has been quiet for
+the time to live, every status in it is at least that old.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..words.model import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One child of /status: a client's folder, or the plain status of a book client's task.
+    """A child of /status: a client's folder, or the plain status of a book client's task.
 
     `ledger` is None for a plain status. `mark` changes whenever the entry or its children do.
     """
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An entry's mark, and the monotonic second at which it was first seen."""
+    """An entry's mark, and the monotonic second at which that mark was first seen."""
 
     mark: tuple[int, int]
     since: float
@@ -38,14 +38,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Remove the statuses in a client's folder and book them as expired."""
+    """Remove the statuses in a client's folder and record them in its ledger as expired."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a folder whose books are balanced, and add them to those of /status."""
+    """Remove a folder whose ledger is settled, and add that ledger to the one of /status."""
 
     entry: Entry
 
@@ -61,7 +61,7 @@ Removal = Expire | Retire | Drop
 
 
 def look(seen: Mapping[str, Seen], entries: Iterable[Entry], now: float) -> dict[str, Seen]:
-    """What has been seen since when, after a look at `entries` at monotonic second `now`."""
+    """Update the first-seen times after reading `entries` at monotonic second `now`."""
     after: dict[str, Seen] = {}
     for entry in entries:
         before = seen.get(entry.name)
@@ -78,10 +78,10 @@ def removals(
     status_ttl: float,
     folder_ttl: float,
 ) -> list[Removal]:
-    """What is to be removed at monotonic second `now`.
+    """The removals that are due at monotonic second `now`.
 
-    `status_ttl` is how many seconds an unread status is kept, `folder_ttl` how many seconds the
-    balanced folder of a client that may be gone is.
+    `status_ttl` is how long an unread status is kept, `folder_ttl` how long the settled folder of a
+    client that may be gone is kept, both in seconds.
     """
     found: list[Removal] = []
     for entry in entries:
@@ -100,9 +100,9 @@ def removals(
 def stale_folders(
     absent: Mapping[str, float], empty: Iterable[str], now: float, grace: float
 ) -> list[str]:
-    """The empty /assign folders to remove: those of workers absent for `grace` seconds or more.
+    """The empty /assign folders of workers that have been absent for at least `grace` seconds.
 
-    `absent` says since which monotonic second a worker has been missing. The grace is for a worker
-    of the book's, which makes its folder first and registers afterwards.
+    `absent` gives the monotonic second since which each worker has been missing. The grace period
+    is for the book's workers, which create their folder before they register.
     """
     return sorted(name for name in empty if name in absent and now - absent[name] >= grace)

@@ -1,4 +1,4 @@
-"""Why a task is where it is, in a sentence."""
+"""Explains in one sentence why a task is in its state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def pending(
     loads: Mapping[str, placement.Load],
     now: float,
 ) -> str:
-    """Why a pending task waits.
+    """Why a task is still pending.
 
-    `primary` is the primary master; `loads` what each worker has; `now` is in seconds since the
+    `primary` is the primary master, `loads` is each worker's load, `now` is in seconds since the
     epoch.
     """
     if primary is None:
@@ -42,11 +42,11 @@ def pending(
         if unable:
             name, why = min(unable.items())
             return (
-                f"no worker can run executor {task.executor!r} at present; worker {name} says: "
-                f"{why} (it tries again by itself)"
+                f"no worker can run executor {task.executor!r} at present; worker {name} reports: "
+                f"{why} (it retries automatically)"
             )
         offered = sorted({name for worker in workers.values() for name in worker.executors})
-        there = f"the workers offer {', '.join(offered)}" if offered else "they offer none"
+        there = f"the workers offer {', '.join(offered)}" if offered else "the workers offer none"
         if not workers:
             there = "there are no workers"
         return (
@@ -69,12 +69,12 @@ def pending(
     taken = f"every slot of {workers_that} offering executor {task.executor!r} is taken"
     inline = any(worker.slots > worker.process_slots for worker in able.values())
     if inline and not all(worker.executors[task.executor] for worker in able.values()):
-        taken += " but those for inline executors"
+        taken += " except those for inline executors"
     return taken
 
 
 def finished(status: Status) -> str:
-    """Why a task ended as it did; empty for one that is done."""
+    """Why a task failed; empty for a task that is done."""
     if status.reason is None:
         return ""
     why = f"{status.reason.value.replace('_', ' ')} on worker {status.worker}"

@@ -1,8 +1,8 @@
 """One log line for each attempt that ended without a result, on the worker and on the primary.
 
-Both log it as `log.warning("%s", line, extra=line.extra)`: a text that people read, and the same as
-fields for a log in JSON. It holds no evidence of the attempt, which may be sealed or quote the
-payload; `mwctl tasks show` has that.
+Both log it as `log.warning("%s", line, extra=line.extra)`: text for people, and fields for JSON
+logs. The attempt's evidence is left out, since it may be sealed or quote the payload; `mwctl tasks
+show` displays it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _WHAT_HAPPENED = {
     Reason.EXPIRED: "expired",
 }
 _WHAT_FOLLOWS = {
-    Event.RETRY: "it will be tried again",
+    Event.RETRY: "it will be retried",
     Event.RECOVER: "it is back in the queue",
     Event.MOVE: "it moves to worker {to_worker}",
 }
 
 
 class FailedAttempt(NamedTuple):
-    """An attempt that ended without a result, and what follows for its task.
+    """An attempt that ended without a result, and what happens to its task next.
 
-    `attempt` of `attempts` counts the task's own failures against those it is allowed. If the
-    reason is `lost`, it counts the workers that were lost under the task instead, against the
-    number after which it is given up. `seconds` is how long the attempt ran, None if unknown.
-    `final` says that the task has failed for good. `why` is the line of the evidence that says what
-    was wrong; it is empty for a sealed task.
+    `attempt` of `attempts` counts the task's own failures against the number allowed. If the reason
+    is `lost`, it instead counts the workers lost while running the task, against the number after
+    which the task is given up. `seconds` is how long the attempt ran, None if unknown. `final` is
+    true if the task has failed for good. `why` is the line of the evidence that names the problem;
+    it is empty for a sealed task.
     """
 
     task: str
@@ -60,7 +60,7 @@ class FailedAttempt(NamedTuple):
 
     @property
     def extra(self) -> Mapping[str, Mapping[str, object]]:
-        """The same as fields of a log record; `cli/logs.py` writes them into each line of JSON."""
+        """The same as fields of a log record; `cli/logs.py` adds them to each line of JSON."""
         return {
             "fields": {
                 "task": self.task,
@@ -77,9 +77,9 @@ class FailedAttempt(NamedTuple):
 
 
 def failed_attempt(move: Move, default_attempts: int = 1) -> FailedAttempt:
-    """The attempt that a move records as failed: the last in its task's history.
+    """The failed attempt that a move records: the last in its task's history.
 
-    `default_attempts` is how many the executor grants to a task that does not say.
+    `default_attempts` is the executor's number of attempts, for tasks that set none.
     """
     task, last = move.task, move.task.history[-1]
     lost = last.reason is Reason.LOST

@@ -1,8 +1,8 @@
-"""Whether a master runs for office, holds it, or waits: decided from /master and /epoch as read.
+"""Decides from /master and /epoch whether a master is primary, waits, or runs for election.
 
-A candidacy has an id of its own, made anew for each session. Whoever wins writes its id into
-/master and /epoch in one `multi`. So a candidate whose reply was lost finds out by reading whether
-it won: nobody repeats the election blindly.
+Each candidacy has an id of its own, created for each session. The winner writes its id into /master
+and /epoch in one `multi`. A candidate whose reply was lost therefore learns by reading whether it
+won, and never repeats an election blindly.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Nobody is in office: run, expecting /epoch to have this version."""
+    """There is no primary: run for election, expecting /epoch to have this version."""
 
     epoch_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """We are in office for this epoch."""
+    """This master is the primary for this epoch."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody else is in office: stand by."""
+    """Another master is the primary: stand by."""
 
 
 def decide(
@@ -34,7 +34,7 @@ def decide(
 ) -> Run | Hold | Wait:
     """What `candidate` does next.
 
-    `in_office` is the id in /master, None if there is no such znode; `epoch_owner` and
+    `in_office` is the id in /master, None if there is no such znode. `epoch_owner` and
     `epoch_version` are the id in /epoch and that znode's data version.
     """
     if in_office is None:

@@ -1,10 +1,10 @@
-"""The life of a task: every transition it can make, in one table, and the moves that make them.
+"""A task's life cycle: one table of all transitions, and the moves that carry them out.
 
     new --> pending --> assigned --> done | failed --> taken | expired
 
-A state says where the task's znode lies, so a transition is a move from one path to another. A
-`Move` is that, as data; whoever carries it out deletes the source and creates the target in one
-`multi`, which is what keeps every task in exactly one place.
+A state determines the path of the task's znode, so a transition is a move from one path to another.
+A `Move` describes that as data. Every caller that carries it out deletes the source and creates the
+target in one `multi`, which keeps every task in exactly one place.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Event(StrEnum):
 
 
 class Transition(NamedTuple):
-    """Where an event leads, and who may bring it about."""
+    """The state an event leads to, and the role that may cause it."""
 
     to: State
     by: Role
@@ -53,11 +53,11 @@ class Transition(NamedTuple):
 TRANSITIONS: Final[Mapping[tuple[State, Event], Transition]] = {
     (State.NEW, Event.SUBMIT): Transition(State.PENDING, Role.CLIENT),
     (State.PENDING, Event.ASSIGN): Transition(State.ASSIGNED, Role.MASTER),
-    # The worker is gone: its task goes straight to another one, back to the queue, or is given up.
+    # The worker is gone: its task moves to another worker, returns to the queue, or is given up.
     (State.ASSIGNED, Event.MOVE): Transition(State.ASSIGNED, Role.MASTER),
     (State.ASSIGNED, Event.RECOVER): Transition(State.PENDING, Role.MASTER),
     (State.ASSIGNED, Event.GIVE_UP): Transition(State.FAILED, Role.MASTER),
-    # The worker leaves in order, and the attempt does not count.
+    # The worker shuts down in order; the attempt does not count.
     (State.ASSIGNED, Event.HAND_BACK): Transition(State.PENDING, Role.WORKER),
     (State.ASSIGNED, Event.RETRY): Transition(State.PENDING, Role.WORKER),
     (State.ASSIGNED, Event.COMPLETE): Transition(State.DONE, Role.WORKER),
@@ -78,7 +78,7 @@ def follow(state: State, event: Event) -> State:
 
 
 def place(state: State, task: str, worker: str = "") -> str | None:
-    """The path at which a task in this state lies; None for states that have no znode."""
+    """The path of a task in this state; None for states that have no znode."""
     if state is State.PENDING:
         return paths.task(task)
     if state is State.ASSIGNED:
@@ -91,9 +91,9 @@ def place(state: State, task: str, worker: str = "") -> str | None:
 class Move(NamedTuple):
     """A transition of one task, ready to be carried out.
 
-    `task` is the task after it. `worker` holds it before, `to_worker` after, where the states say
-    that somebody does. `status` is what the target records if the task is finished. `same_record`
-    says that the znode's data goes over byte for byte.
+    `task` is the task after the transition. `worker` holds it before, `to_worker` after; both are
+    empty where the state has no worker. `status` is the record written if the task is finished.
+    `same_record` means that the znode's data is copied byte for byte.
     """
 
     task: Task
@@ -112,10 +112,10 @@ def assign(task: Task, worker: str) -> Move:
 
 
 def recover(task: Task, worker: str, to_worker: str | None, now: float) -> Move:
-    """Take a task from a lost worker: on to another one, or None for back into the queue.
+    """Take a task from a lost worker and move it to another, or to the queue if that is None.
 
-    A task that has lost as many workers as it may is given up instead, as `lost`: whatever kills
-    its workers must not get them all.
+    A task that has lost the maximum number of workers is given up as `lost`: a payload that kills
+    its workers must not get to all of them.
     """
     attempt = Attempt(
         worker=worker,
@@ -133,7 +133,7 @@ def recover(task: Task, worker: str, to_worker: str | None, now: float) -> Move:
 
 
 def hand_back(task: Task, worker: str) -> Move:
-    """Put a task that a leaving worker will not finish back into the queue."""
+    """Return a task to the queue that a worker will not finish because it is shutting down."""
     return _move(State.ASSIGNED, Event.HAND_BACK, task, worker=worker, same_record=True)
 
 
@@ -153,9 +153,9 @@ def complete(task: Task, worker: str, started: float, ended: float) -> Move:
 
 
 def fail(task: Task, attempt: Attempt, default_attempts: int, now: float) -> Move:
-    """Record that an attempt failed: back into the queue, or for good if it was the last.
+    """Record that an attempt failed: back to the queue, or final if it was the last attempt.
 
-    `default_attempts` is how many the executor grants to a task that does not say.
+    `default_attempts` is the executor's number of attempts, for tasks that set none.
     """
     after = task._replace(history=(*task.history, attempt))
     if after.failures < (task.attempts or default_attempts):

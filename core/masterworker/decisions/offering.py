@@ -1,4 +1,4 @@
-"""What a worker announces while it cannot run some of its executors."""
+"""A worker's announcement while some of its executors are unavailable."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..words.model import Worker
 
 
 def without(worker: Worker, unable: Mapping[str, str]) -> Worker:
-    """The announcement of `worker` when it cannot run the executors in `unable`.
+    """The announcement of `worker` while it cannot run the executors in `unable`.
 
-    Each reason is one line, cut so that all of them together stay within a record's header.
+    Each reason is one line, truncated so that all reasons together fit into a record's header.
     """
     if not unable:
         return worker
@@ -25,6 +25,6 @@ def without(worker: Worker, unable: Mapping[str, str]) -> Worker:
 
 
 def _line(text: str, most: int) -> str:
-    """A text on one line, of at most this many bytes."""
+    """The text on one line, truncated to at most this many bytes."""
     line = " ".join(text.split()).encode(errors="replace")
     return line.decode() if len(line) <= most else line[: most - 3].decode(errors="ignore") + "…"

@@ -1,7 +1,7 @@
-"""Who decides which worker gets a task: this file.
+"""Chooses a worker for each task.
 
-A task goes to the worker with the most room among those that offer its executor, so that load
-spreads evenly; ties go by name, so that the same snapshot gives the same plan.
+A task goes to the worker with the most free slots among those that offer its executor, so that load
+spreads evenly. Ties are broken by name, so the same snapshot always gives the same plan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..words.model import Task, Worker, WorkerState
 
 
 def can_run(worker: Worker, task: Task) -> bool:
-    """Whether this worker may be given this task at all, room or not."""
+    """Whether this worker may run this task at all, regardless of free slots."""
     if worker.book and not task.raw:
         return False
     if task.sealed and task.sealed not in worker.keys:
@@ -23,19 +23,16 @@ def can_run(worker: Worker, task: Task) -> bool:
 
 
 class Load(NamedTuple):
-    """How many tasks a worker has, and how many of them run in child processes.
-
-    `in_processes` is None where that is unknown.
-    """
+    """A worker's number of tasks, and how many run in child processes (None if unknown)."""
 
     assigned: int
     in_processes: int | None
 
 
 def has_room(worker: Worker, executor: str, load: Load) -> bool | None:
-    """Whether a worker that offers this executor has a slot for it; None if that is unknown.
+    """Whether a worker that offers this executor has a free slot for it; None if unknown.
 
-    It is what Room decides, from the numbers alone.
+    The same rule as in Room, from counts alone.
     """
     if load.assigned >= worker.slots:
         return False
@@ -45,10 +42,10 @@ def has_room(worker: Worker, executor: str, load: Load) -> bool | None:
 
 
 class Room:
-    """The free slots of all workers, and how they are handed out.
+    """The free slots of all workers, and how they are filled.
 
-    Two bounds hold for each worker: `slots` for everything, and within it `process_slots` for
-    executors that are not inline.
+    Each worker has two limits: `slots` for all tasks and, within it, `process_slots` for executors
+    that are not inline.
     """
 
     def __init__(self, workers: Mapping[str, Worker], held: Mapping[str, Iterable[Task]]) -> None:
@@ -63,7 +60,7 @@ class Room:
                 self._occupy(name, task.executor)
 
     def free(self) -> int:
-        """Free slots of all ready workers together."""
+        """The number of free slots of all ready workers together."""
         return sum(
             max(0, free)
             for name, free in self._free.items()
@@ -71,7 +68,7 @@ class Room:
         )
 
     def take(self, task: Task) -> str | None:
-        """Choose a worker for `task` and occupy one of its slots; None if nobody has room."""
+        """Choose a worker for `task` and occupy one of its slots; None if no worker has room."""
         heap = self._heap(task)
         while heap:
             negative, name = heap[0]
@@ -87,10 +84,10 @@ class Room:
         return None
 
     def _heap(self, task: Task) -> list[tuple[int, str]]:
-        """The workers for tasks like this one, the one with most room first.
+        """The workers for tasks like this one, the one with the most room first.
 
-        Room only shrinks while a plan is made, so an entry that is out of date promises too much,
-        never too little: it is put right when it comes to the top.
+        Room only shrinks while a plan is made, so a stale entry is always too high, never too low.
+        It is corrected when it reaches the top.
         """
         key = (task.needs, task.raw)
         heap = self._heaps.get(key)

@@ -1,11 +1,11 @@
-"""What the primary does next with the tasks, decided from one snapshot of the tree.
+"""Plans the primary's next moves from one snapshot of the tree.
 
-Two rules make the plan, in this order:
+Two rules apply, in this order:
 
-1. The tasks of a worker that is gone go to another worker, or back into the queue if nobody has
-   room, or are given up if they have lost too many workers.
-2. Pending tasks go to workers that offer their executor and have a free slot, the queues of the
-   executors taking turns, each in its own order.
+1. Tasks of a worker that is gone move to another worker, return to the queue if no worker has room,
+   or are given up if they have lost too many workers.
+2. Pending tasks go to workers that offer their executor and have a free slot. The executors' queues
+   take turns; each is served in its own order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import life
 from .placement import Room
 
 Queue = tuple[str, bool]
-"""What tells tasks apart when a worker is chosen: what they need, and whether they are raw."""
+"""The properties of a task that decide which workers can run it: its needs, and if it is raw."""
 
 
 def queue_of(task: Task) -> Queue:
@@ -29,10 +29,10 @@ def queue_of(task: Task) -> Queue:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the primary knows of the tree when it makes a plan.
+    """The primary's view of the tree when it makes a plan.
 
-    `assigned` has every folder of /assign, also of workers that are gone. `pending` has each
-    queue's tasks in the order in which they are to be served.
+    `assigned` has every folder of /assign, including those of workers that are gone. `pending` has
+    each queue's tasks in the order in which they are served.
     """
 
     workers: Mapping[str, Worker] = field(default_factory=dict)
@@ -40,16 +40,16 @@ class Snapshot:
     pending: Mapping[Queue, Iterable[Task]] = field(default_factory=dict)
 
     def absent(self) -> list[str]:
-        """The workers that hold tasks or a folder and are not registered."""
+        """The workers that have a folder of assignments but are not registered."""
         return sorted(name for name in self.assigned if name not in self.workers)
 
     def able(self) -> dict[str, Worker]:
-        """The registered workers that have a folder in which to put their assignments."""
+        """The registered workers that have a folder for their assignments."""
         return {name: worker for name, worker in self.workers.items() if name in self.assigned}
 
 
 def plan(snapshot: Snapshot, now: float) -> list[life.Move]:
-    """The moves to carry out. `now`, in seconds since the epoch, only dates the records."""
+    """The moves to carry out. `now`, in seconds since the epoch, is used only to date records."""
     held = {name: tasks.values() for name, tasks in snapshot.assigned.items()}
     room = Room(snapshot.able(), held)
     moves = [
@@ -77,6 +77,6 @@ def _assign(pending: Mapping[Queue, Iterable[Task]], room: Room) -> Iterator[tup
         if task is None:
             continue
         worker = room.take(task)
-        if worker is not None:  # else the whole queue waits: its tasks all need the same
+        if worker is not None:  # else the whole queue waits: all of its tasks have the same needs
             yield task, worker
             turns.append(queue)

@@ -1,12 +1,12 @@
-"""How long a task rests between a failed attempt and the next.
+"""The backoff between a failed attempt and the next.
 
-The pause doubles with each failure and is spread by chance, so that tasks which failed together,
-because something they all need is down, do not come back together. It is half fixed and half
-random: "equal jitter" of Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog
-(2015). The chance is drawn from the task's id, so the same task always rests equally long.
+The pause doubles with each failure and has jitter, so that tasks that failed together because of a
+shared dependency do not all retry at once. Half of it is fixed and half is random: "equal jitter"
+of Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog (2015). The jitter is
+derived from the task's id and its number of failures, so it is reproducible.
 
-A lost worker brings no pause: the loss was noticed only after the session's timeout, which is long
-enough, and the task has done nothing wrong so far.
+There is no pause after a lost worker: the loss was detected only after the session timeout, which
+is long enough, and the task itself has not failed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final
 from ..words.model import Reason, Task
 
 FIRST: Final = 0.5
-"""Seconds of the longest pause after the first failure."""
+"""Maximum pause after the first failure, in seconds."""
 
 LONGEST: Final = 30.0
-"""Seconds of the longest pause after many failures."""
+"""Maximum pause after any failure, in seconds."""
 
 
 def pause(task: Task) -> float:
-    """Seconds between the end of the task's last attempt and the next; 0 unless that failed."""
+    """Seconds between the end of the last attempt and the next; 0 unless that attempt failed."""
     if not task.history or task.history[-1].reason is Reason.LOST:
         return 0.0
     most = min(LONGEST, FIRST * 2.0 ** (task.failures - 1))
@@ -33,10 +33,10 @@ def pause(task: Task) -> float:
 
 
 def rest(task: Task, now: float) -> float:
-    """Seconds of its pause that a pending task still has to wait at `now`, by the Unix epoch.
+    """Seconds that a pending task still has to wait at `now`, in seconds since the epoch.
 
-    When the attempt ended was said by another machine's clock. A clock that is wrong shortens the
-    pause; it never makes it longer.
+    The end of the attempt was recorded by another machine's clock. A wrong clock can shorten the
+    pause, but never prolong it.
     """
     whole = pause(task)
     if not whole:
