@@ -106,7 +106,7 @@ def too_much(payload, task):
 
 def scribble(payload, task):
     """Write nonsense to every descriptor, the pipe for answers among them."""
-    for descriptor in range(3, 20):
+    for descriptor in sorted(map(int, os.listdir("/proc/self/fd")))[3:]:
         try:
             os.write(descriptor, b"\\xff" * 64)
         except OSError:

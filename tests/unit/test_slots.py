@@ -16,6 +16,7 @@ from masterworker.execution import children, slots, unable
 from masterworker.execution.attempts import Outcome
 from masterworker.execution.slots import ProcessRunner
 from masterworker.words.executor import Offer
+from masterworker.words.model import Reason
 from tests.unit.attempts_support import Outcomes, is_alive, job
 from tests.unit.throwaway_plugin import install
 from tests.waiting import eventually
@@ -38,6 +39,22 @@ def test_stop_kills_the_attempt_and_what_it_started(
     again = job("echo", "again", task_id=one.task.id)
     runner.start([again])
     assert outcomes.of(again).result == b"again"
+
+
+def test_a_defect_of_the_runner_ends_its_attempt_and_not_its_slot(
+    start: Start, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unforeseen exception in a slot's thread ends one attempt; the slot runs the next job."""
+    runner = start()
+    broken, sound = job("echo"), job("echo", "next")
+    with monkeypatch.context() as defect:
+        defect.setattr(slots, "_request", lambda _job: 1 / 0)
+        runner.start([broken])
+        outcome = outcomes.of(broken)
+    assert outcome.reason is Reason.CRASHED
+    assert "ZeroDivisionError" in outcome.detail
+    runner.start([sound])
+    assert outcomes.of(sound).result == b"next"
 
 
 def test_stop_all_returns_when_everything_is_dead(

@@ -162,7 +162,18 @@ class ProcessRunner:
 
     def _serve(self, slot: _Slot) -> None:
         while (job := self._take(slot)) is not None:
-            self._finish(slot, self._attempt(slot, job))
+            began = time.time()
+            try:
+                outcome = self._attempt(slot, job)
+            except Exception as error:
+                log.exception("task %s: the worker failed to run it", job.task.id)
+                why = f"the worker failed to run the task; its log has more: {error!r:.200}"
+                outcome = Outcome(
+                    job.task.id, began, time.time(), reason=Reason.CRASHED, detail=why
+                )
+                if slot.child is not None:
+                    slot.child.kill()  # it may still be at work on the task
+            self._finish(slot, outcome)
 
     def _take(self, slot: _Slot) -> Job | None:
         """The next job, or None if the runner is closed."""
