@@ -1,1 +1,1 @@
-"""The included executors. They come in as any plugin does: nothing in masterworker knows them."""
+"""The included executors, registered like those of any other plugin."""

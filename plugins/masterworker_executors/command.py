@@ -1,12 +1,12 @@
-"""Runs a command that the operator allows: the payload is its stdin, its stdout is the result.
+"""Runs a command from the operator's allow-list: the payload is its stdin, its stdout the result.
 
     [executors.command.allow]
     gzip = ["gzip", "--stdout"]
     words = ["/usr/bin/wc", "-w"]
 
-A task chooses one by its option `command`; where only one is allowed, it need not say. No shell is
-involved, and no part of the command line comes from the task. The result is there when the command
-itself ends; what it left running is ended with the attempt.
+A task selects one by its option `command`, which it can omit if only one is allowed. No shell is
+involved, and no part of the command line comes from the task. The result is complete when the
+command itself ends; processes that it leaves running are killed with the attempt.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from typing import IO, Any, Self
 from masterworker import AttemptFailed, Register, TaskContext, hookimpl
 
 MAX_RESULT = 900_000
-"""Bytes. A task's result can have no more, so nobody need read more."""
+"""Maximum size of a task's result in bytes; no more is read."""
 
 STDERR_KEPT = 1_500
-"""Bytes of the end of stderr that a failure shows."""
+"""Bytes from the end of stderr that are included in a failure."""
 
 CHUNK = 65_536
 
-UNKNOWN_ENDING = "the command's exit code is unknown: something in this process ignores SIGCHLD"
+UNKNOWN_ENDING = "the command's exit code is unknown: a library in this process ignores SIGCHLD"
 
 PIPE_MOST = 1 << 20
-"""Bytes. No pipe holds more unless root allows it."""
+"""Maximum bytes in a pipe, unless root raised the limit."""
 
 Allowed = dict[str, list[str]]
 
 
 def configure(raw: Mapping[str, Any]) -> Allowed:
-    """The command lines of the table `allow`, by name; none unless the operator names them."""
+    """The command lines of the table `allow`, by name; empty by default."""
     unknown = sorted(raw.keys() - {"allow"})
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}; the only one is the table 'allow'")
@@ -54,20 +54,20 @@ def configure(raw: Mapping[str, Any]) -> Allowed:
             raise ValueError(f"allow.{name} is {argv!r}, expected ['program', 'argument', ...]")
         if shutil.which(argv[0]) is None:
             raise ValueError(
-                f"allow.{name}: there is no program {argv[0]!r} on the PATH of child processes, "
-                f"{os.environ.get('PATH', os.defpath)}: install it, or write its whole path"
+                f"allow.{name}: program {argv[0]!r} is not on the PATH of child processes "
+                f"({os.environ.get('PATH', os.defpath)}): install it, or give its full path"
             )
     return allow
 
 
 def command(payload: bytes, task: TaskContext) -> bytes:
-    """Feed the payload to the command the task chose, and return what it writes.
+    """Run the task's command with the payload as stdin, and return its stdout.
 
     Raises AttemptFailed.
     """
     name, argv = choose(task.options, task.config)
     with tempfile.TemporaryFile() as stdin:
-        # A file, not a pipe: nothing need be written while the command's output is being read.
+        # A file, not a pipe: no writing is needed while the command's output is being read.
         stdin.write(payload)
         stdin.seek(0)
         try:
@@ -80,8 +80,8 @@ def command(payload: bytes, task: TaskContext) -> bytes:
             stdout, stderr = _collect(process, ending)
     if len(stdout) > MAX_RESULT:
         raise AttemptFailed(
-            f"command {name!r} wrote more than {MAX_RESULT:,} bytes, the most a result can have, "
-            "and was killed: let it store its output and write where"
+            f"command {name!r} wrote more than {MAX_RESULT:,} bytes, the maximum of a result, "
+            "and was killed: let it store its output elsewhere and print the location"
         )
     if ending.code != 0:
         said = stderr.decode(errors="replace").strip()
@@ -92,22 +92,22 @@ def command(payload: bytes, task: TaskContext) -> bytes:
 
 
 def choose(options: Mapping[str, str], allowed: Allowed) -> tuple[str, list[str]]:
-    """The name and the command line a task asks for. Raises AttemptFailed if it may not."""
-    names = ", ".join(sorted(allowed)) or "none: the worker's [executors.command.allow] is empty"
+    """The name and command line that a task selects. Raises AttemptFailed if not allowed."""
+    names = ", ".join(sorted(allowed)) or "none (the worker's [executors.command.allow] is empty)"
     name = options.get("command")
     if name is None and len(allowed) == 1:
         (name,) = allowed
     if name is None:
-        raise AttemptFailed(f"the task's option 'command' must name one; allowed: {names}")
+        raise AttemptFailed(f"the task's option 'command' is missing; allowed: {names}")
     if name not in allowed:
         raise AttemptFailed(f"command {name!r:.200} is not allowed; allowed: {names}")
     return name, allowed[name]
 
 
 class _Ending:
-    """The end of a command itself: what it started may go on, and hold its output open.
+    """Waits for the end of the command itself; its children may run on and keep its output open.
 
-    `code` is its exit code, or the negative number of the signal that ended it.
+    `code` is the exit code, or the negative number of the signal that ended the command.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -123,12 +123,12 @@ class _Ending:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill the command unless it has ended, and take its exit code."""
+        """Kill the command unless it has ended, and collect its exit code."""
         with contextlib.suppress(ProcessLookupError):
             if not _is_ready(self.pidfd):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         try:
-            # Not by way of Popen: where SIGCHLD is ignored, it takes an exit code of 0 for granted.
+            # Not through Popen, which assumes exit code 0 if SIGCHLD is ignored.
             ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             code = 0 if ended is None else ended.si_status
             self.code = code if ended is None or ended.si_code == os.CLD_EXITED else -code
@@ -146,7 +146,7 @@ class _Ending:
 
 
 def _collect(process: subprocess.Popen[bytes], ending: _Ending) -> tuple[bytes, bytes]:
-    """All of stdout and the end of stderr; stops once stdout is too much for a result."""
+    """All of stdout and the end of stderr; stops once stdout is too long for a result."""
     stdout, stderr = bytearray(), b""
     for stream, chunk in _chunks(process, ending):
         if stream is process.stderr:
@@ -159,7 +159,7 @@ def _collect(process: subprocess.Popen[bytes], ending: _Ending) -> tuple[bytes, 
 
 
 def _chunks(process: subprocess.Popen[bytes], ending: _Ending) -> Iterator[tuple[IO[bytes], bytes]]:
-    """What the command writes, as it comes, with the stream it came on, until the command ends."""
+    """The command's output in chunks, each with its stream, until the command ends."""
     with selectors.DefaultSelector() as selector:
         for stream in (process.stdout, process.stderr):
             if stream is not None:
@@ -169,7 +169,7 @@ def _chunks(process: subprocess.Popen[bytes], ending: _Ending) -> Iterator[tuple
         ended = False
         while not ended:
             ready = [key for key, _ in selector.select()]
-            # What it wrote before its end is all in the pipes by then: one more read of each.
+            # All output from before the end is in the pipes by now: read each once more.
             ended = any(key.fd == ending.pidfd for key in ready)
             for key in list(selector.get_map().values()) if ended else ready:
                 if key.fd == ending.pidfd:
@@ -197,5 +197,5 @@ def _ended(code: int) -> str:
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring `command`."""
+    """Register `command`."""
     register("command", command, config=configure)

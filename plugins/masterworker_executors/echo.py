@@ -1,4 +1,4 @@
-"""The smallest executor there can be: the result is the payload."""
+"""The smallest possible executor: the result is the payload."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def echo(payload: bytes, task: TaskContext) -> bytes:  # noqa: ARG001 - every ex
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring `echo`."""
+    """Register `echo`."""
     register("echo", echo, inline=True)

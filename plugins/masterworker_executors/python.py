@@ -1,13 +1,13 @@
-"""Calls a Python function that the operator allows.
+"""Calls a Python function from the operator's allow-list.
 
     [executors.python]
     path = ["/srv/jobs"]
     allow = ["math:sqrt", "mypackage.jobs:resize"]
 
-A task names the function by its option `function`. The payload is a msgpack map that may have
-"args", a list, and "kwargs", a map; an empty payload calls it without arguments. The result is the
-returned value, as msgpack. What is not on the list, letter for letter, is never imported; what is
-on it is imported when the process starts, so that a mistake is found before the first task.
+A task selects the function with its option `function`. The payload is a msgpack map that may have
+"args", a list, and "kwargs", a map; an empty payload calls the function without arguments. The
+result is the returned value, as msgpack. Only names exactly as listed are ever imported. They are
+imported when the process starts, so that mistakes are found before the first task.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from masterworker import AttemptFailed, Register, TaskContext, hookimpl
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*\Z")
 
-# A few bytes can claim to be a long list, and lists can hold lists: msgpack goes no deeper than
-# 1,024, and these keep what it sets aside for each level small. Extension types are not plain data.
+# A few bytes can announce a long list, and lists can be nested. msgpack limits the depth to 1,024;
+# these limits keep the memory reserved for each level small. Extension types are not plain data.
 _BOUNDS = {"max_array_len": 100_000, "max_map_len": 100_000, "max_ext_len": 0}
 
 
 Allowed = Mapping[str, Callable[..., Any]]
-"""The allowed functions, by what the operator's list and the tasks call them."""
+"""The allowed functions, by the name used in the operator's list and in tasks."""
 
 
 def configure(raw: Mapping[str, Any]) -> Allowed:
-    """The functions of the list `allow`, imported; none unless the operator names them.
+    """Import the functions of the list `allow`; empty by default.
 
-    The folders of the list `path` are searched for their modules, after Python's own.
+    The folders of the list `path` are searched for their modules after Python's own.
     """
     unknown = sorted(raw.keys() - {"allow", "path"})
     if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; there are the lists 'allow' and 'path'")
+        raise ValueError(f"unknown key {unknown[0]!r}; the only ones are 'allow' and 'path'")
     for folder in _texts(raw, "path", "an absolute folder"):
         if not Path(folder).is_absolute() or not Path(folder).is_dir():
             raise ValueError(f"path has {folder!r}, which is not an absolute folder that exists")
@@ -65,7 +65,7 @@ def _texts(raw: Mapping[str, Any], key: str, what: str) -> list[str]:
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """The function behind `module:function`. Raises ValueError if there is none."""
+    """The function named by `module:function`. Raises ValueError if it does not exist."""
     module, _, name = reference.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -83,22 +83,24 @@ def resolve(reference: str) -> Callable[..., Any]:
         except AttributeError as error:
             raise ValueError(f"allow has {reference!r}, but {error}") from error
     if not callable(found):
-        raise ValueError(f"allow has {reference!r}, which is a {type(found).__name__}, no function")
+        raise ValueError(
+            f"allow has {reference!r}, which is a {type(found).__name__}, not a function"
+        )
     return found  # type: ignore[no-any-return]
 
 
 def call(payload: bytes, task: TaskContext) -> bytes:
-    """Call the function the task names with the arguments in the payload.
+    """Call the task's function with the arguments in the payload.
 
-    Raises AttemptFailed, and whatever the function raises.
+    Raises AttemptFailed, and any exception that the function raises.
     """
-    __tracebackhide__ = True  # of a failure, only the function's own frames are worth showing
+    __tracebackhide__ = True  # a traceback should show only the function's own frames
     reference = task.options.get("function", "")
     function = task.config.get(reference)
     if function is None:
-        allowed = ", ".join(sorted(task.config)) or "none: the worker's allow-list is empty"
+        allowed = ", ".join(sorted(task.config)) or "none (the worker's allow-list is empty)"
         raise AttemptFailed(
-            f"function {reference!r:.200}, the task's option 'function', is not allowed; "
+            f"function {reference!r:.200} (the task's option 'function') is not allowed; "
             f"allowed: {allowed}"
         )
     args, kwargs = arguments(payload)
@@ -107,8 +109,8 @@ def call(payload: bytes, task: TaskContext) -> bytes:
         result: bytes = msgpack.packb(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise AttemptFailed(
-            f"{reference} returned a {type(value).__name__} that msgpack cannot hold ({error}): "
-            "allow a function that returns plain data"
+            f"{reference} returned a {type(value).__name__}, which msgpack cannot serialize "
+            f"({error}): allow a function that returns plain data"
         ) from error
     return result
 
@@ -122,16 +124,16 @@ def arguments(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
     except ValueError as error:
         raise AttemptFailed(f"the payload is not msgpack: {error!r}") from error
     if not isinstance(call, dict) or not call.keys() <= {"args", "kwargs"}:
-        raise AttemptFailed("the payload is no msgpack map of 'args' and 'kwargs'")
+        raise AttemptFailed("the payload is not a msgpack map of 'args' and 'kwargs'")
     args, kwargs = call.get("args", []), call.get("kwargs", {})
     if not isinstance(args, list):
         raise AttemptFailed(f"args is a {type(args).__name__}, expected a list")
     if not isinstance(kwargs, dict) or not all(isinstance(key, str) for key in kwargs):
-        raise AttemptFailed("kwargs is no map with text keys")
+        raise AttemptFailed("kwargs is not a map with text keys")
     return args, kwargs
 
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring `python`."""
+    """Register `python`."""
     register("python", call, config=configure)

@@ -1,4 +1,4 @@
-"""The executor of the book's worker: it reads the task's data, logs it, and the task is done."""
+"""The executor of the book's worker: it logs the task's data and is done."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from masterworker import Register, TaskContext, hookimpl
 logger = logging.getLogger(__name__)
 
 LOGGED = 200
-"""Bytes of a task's data that are logged."""
+"""Maximum bytes of a task's data in the log."""
 
 
 def read(payload: bytes, task: TaskContext) -> None:
-    """Log the payload, escaped: a stranger wrote it, and it must not forge log lines.
+    """Log the payload, escaped, since untrusted input must not forge log lines.
 
-    Of a payload that came encrypted, only the length.
+    Of an encrypted payload, only the length is logged.
     """
     if task.sealed:
         logger.info("task %s: %d bytes, encrypted on the way", task.task_id, len(payload))
@@ -26,5 +26,5 @@ def read(payload: bytes, task: TaskContext) -> None:
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring `read`."""
+    """Register `read`."""
     register("read", read, inline=True)

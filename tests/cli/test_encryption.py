@@ -122,7 +122,7 @@ def test_who_has_the_key_sees_all(cluster: Cluster) -> None:
     assert "because" in str(cluster.show(failed, key="keys")["why"])
     shown = cluster.show(failed)
     assert shown["sealed"] == "keys"
-    assert "sealed with key 'keys': name its file by --key-file" in str(shown["why"])
+    assert "sealed with key 'keys': pass its file with --key-file" in str(shown["why"])
     assert "because" not in json.dumps(shown)
     assert "because" in cluster.mwctl("tasks", "show", failed, key="keys").out.decode()
     ended = cluster.mwctl("tasks", "result", failed, key="keys")

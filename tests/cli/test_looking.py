@@ -168,7 +168,7 @@ def test_audit_exits_with_1_when_the_books_do_not_balance(hosts: str, cluster: C
     table = mwctl("audit", env=env)
     assert table.code == 1
     assert "1 of 1 accepted tasks lost" in table.out.decode()
-    assert "/tasks/\\u202eksat: its name is none of ours" in table.out.decode()
+    assert "/tasks/\\u202eksat: its name is not one that masterworker uses" in table.out.decode()
 
 
 EVERYTHING = ["status", "audit", "tasks list", f"tasks show {NOWHERE}", f"tasks result {NOWHERE}"]

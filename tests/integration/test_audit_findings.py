@@ -129,7 +129,7 @@ FOUND: dict[str, tuple[Plant, str]] = {
     "an unreadable epoch": (hide("/epoch"), "/epoch: it cannot be read"),
     "something below a worker": (made("/workers/w/x"), "/workers/w: it has 1 children"),
     "something below a wish": (made(f"/cancel/{TASK}/x"), f"/cancel/{TASK}: it has 1 children"),
-    "a wish with a strange name": (made("/cancel/a b"), "/cancel/a b: its name is none of ours"),
+    "a wish with a strange name": (made("/cancel/a b"), "/cancel/a b: its name is not one that"),
     "a status that cannot be taken": (status_with_a_child, f"{paths.status(TASK)}: it has 1"),
     "something below a plain status": (made("/status/task-1/x"), "/status/task-1: it has 1"),
     "a folder that is missing": (lambda kazoo: kazoo.delete("/cancel"), "/cancel is missing"),

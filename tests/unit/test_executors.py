@@ -94,7 +94,7 @@ def test_command_is_chosen_by_option() -> None:
     [
         ({}, {}, "allowed: none"),
         ({}, {"command": "echo"}, "command 'echo' is not allowed; allowed: none"),
-        ({"a": ["x"], "b": ["y"]}, {}, "must name one; allowed: a, b"),
+        ({"a": ["x"], "b": ["y"]}, {}, "is missing; allowed: a, b"),
         ({"a": ["x"], "b": ["y"]}, {"command": "x"}, "'x' is not allowed; allowed: a, b"),
         ({"a": ["x"]}, {"command": ""}, "'' is not allowed; allowed: a"),
     ],
@@ -173,7 +173,7 @@ def test_command_that_does_not_exist() -> None:
         ({"allow": {"ls": []}}, "allow.ls is []"),
         ({"allow": {"ls": ["ls", 1]}}, "allow.ls is ['ls', 1]"),
         ({"allow": {"ls": [""]}}, "allow.ls is ['']"),
-        ({"allow": {"x": ["no-such-program"]}}, "no program 'no-such-program' on the PATH"),
+        ({"allow": {"x": ["no-such-program"]}}, "program 'no-such-program' is not on the PATH"),
         ({"allow": {"x": ["/etc/passwd"]}}, "no program '/etc/passwd'"),
     ],
 )
@@ -343,7 +343,7 @@ def failing() -> None:
         ({"allow": ["throw_nowhere:f"]}, "No module named 'throw_nowhere' (searched: "),
         ({"allow": ["throw_nowhere:f"]}, "add its folder: path = ['/the/folder']"),
         ({"allow": ["math:sqroot"]}, "but module 'math' has no attribute 'sqroot'"),
-        ({"allow": ["math:pi"]}, "'math:pi', which is a float, no function"),
+        ({"allow": ["math:pi"]}, "'math:pi', which is a float, not a function"),
         ({"path": "/tmp"}, "path is '/tmp', expected a list"),
         ({"path": ["."]}, "path has '.', which is not an absolute folder"),
         ({"path": ["/no/such/folder"]}, "path has '/no/such/folder'"),

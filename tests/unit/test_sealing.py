@@ -100,7 +100,7 @@ def test_evidence_is_sealed_in_its_place() -> None:
     assert second is lost
     assert "does not open" in third.detail, "it was copied to another place"
     shown = conceal(history, "new")
-    assert shown[0].detail == "sealed with key 'new': name its file by --key-file"
+    assert shown[0].detail == "sealed with key 'new': pass its file with --key-file"
     assert shown[1] is lost
 
 

@@ -162,7 +162,7 @@ class Seal:
 
 def conceal(history: tuple[Attempt, ...], key_id: str) -> tuple[Attempt, ...]:
     """A history as it is shown to somebody without the key."""
-    concealed = f"sealed with key {key_id!r}: name its file by --key-file"
+    concealed = f"sealed with key {key_id!r}: pass its file with --key-file"
     return tuple(
         replace(attempt, detail=concealed) if attempt.detail.startswith(_EVIDENCE) else attempt
         for attempt in history

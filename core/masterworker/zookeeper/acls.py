@@ -1,7 +1,7 @@
-"""The access lists that a session gives to the znodes it creates.
+"""The ACLs that a session gives to the znodes it creates.
 
-An open tree costs nothing: every znode gets the same constant list. In a locked one each znode gets
-the list of its kind and its owners, made once and kept.
+In an open tree every znode gets the same constant ACL. In a locked tree each znode gets the ACL of
+its kind and owners, which is built once and cached.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEPT: Final = 10_000
-"""Access lists kept ready: as many owners as a busy cluster has, and no endless memory."""
+"""Maximum number of cached ACLs: enough for the owners of a busy cluster, with bounded memory."""
 
 
 class AccessLists:
-    """The access lists of a locked tree, for one session.
+    """The ACLs of a locked tree, for one session.
 
-    `me` is the identity of this process, to which belongs what it makes for itself.
+    `me` is the identity of this process, which owns the znodes it creates for itself.
     """
 
     def __init__(self, who: Identities, me: str) -> None:
@@ -36,7 +36,7 @@ class AccessLists:
         self._packed: dict[tuple[str, tuple[str, ...]], bytes] = {}
 
     def of(self, create: Create) -> bytes:
-        """The access list of a znode that is to be created, on the wire."""
+        """The serialized ACL for a znode about to be created."""
         key = (access.kind_of(create.path), create.owners)
         packed = self._packed.get(key)
         if packed is None:
@@ -47,46 +47,47 @@ class AccessLists:
 
 
 def learn(session: Session, login: Login) -> AccessLists | None:
-    """The access lists of the tree that a session has come to; None if it is open.
+    """The ACLs of the session's tree; None if the tree is open.
 
-    Raises NotAuthorized if it is locked and does not know us, BadRecord, ConnectionLost.
+    Raises NotAuthorized if the tree is locked and does not know this process, BadRecord,
+    ConnectionLost.
     """
     who = identities_in(*session.read([paths.ACCESS, paths.ACCESS_CLIENTS]))
     if who is not None:
         return AccessLists(who, identify(session, login))
     if login.credentials is not None:
         log.warning(
-            "credentials were given, and the tree at %s is open to everybody: see `mwctl acl init`",
+            "credentials were given, but the tree at %s is open to everyone: see `mwctl acl init`",
             session.hosts,
         )
     return None
 
 
 def identify(session: Session, login: Login) -> str:
-    """Who we are to ZooKeeper, as in an access list: by the password, else by the certificate.
+    """This process's identity as in an ACL: from its password, else from its certificate.
 
-    Empty if we have shown neither, or the server does not look at certificates.
+    Empty if it presented neither, or if the server does not authenticate by certificate.
     """
     if login.credentials is not None:
         return login.credentials.id
     if login.tls is None or not login.tls.cert:
         return ""
-    shown = session.send(WhoAmI(), "the question who we are").wait() or []
+    shown = session.send(WhoAmI(), "the request for our identity").wait() or []
     return next((f"{scheme}:{name}" for scheme, name in shown if scheme == "x509"), "")
 
 
 def identities_in(record: Found, clients: Found) -> Identities | None:
-    """Who has which role, by the two records of a tree; None if the tree is open.
+    """The identities of each role, from the tree's two access records; None if the tree is open.
 
-    Clients may not read the second, and need not. Raises NotAuthorized and BadRecord.
+    Clients cannot read the second record and do not need it. Raises NotAuthorized and BadRecord.
     """
     if record is None:
         return None
     if isinstance(record, Unreadable):
         raise NotAuthorized(
-            f"ZooKeeper does not let us read {paths.ACCESS}: this tree is locked down, and we have "
-            "no identity that it knows: are --credentials, or --tls-cert and --tls-key, the right "
-            "ones? (`mwctl acl id` prints who we are)"
+            f"ZooKeeper denied reading {paths.ACCESS}: the tree is locked down and does not know "
+            "this process's identity. Check --credentials, or --tls-cert and --tls-key; "
+            "`mwctl acl id` prints the identity"
         )
     try:
         who = records.decode_access(record.data)
@@ -95,6 +96,6 @@ def identities_in(record: Found, clients: Found) -> Identities | None:
         others = records.decode_access(clients.data)
     except BadRecord as error:
         raise BadRecord(
-            f"{paths.ACCESS} cannot be understood: {error}: run `mwctl acl init` again"
+            f"{paths.ACCESS} is not a valid record ({error}): run `mwctl acl init` again"
         ) from None
     return Identities(who.master, who.worker, others.client, who.operator)

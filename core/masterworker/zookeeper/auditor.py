@@ -1,8 +1,8 @@
-"""Reading the tree for an audit, in the order that its judgement in decisions/audit.py needs.
+"""Reads the tree for an audit, in the order that decisions/audit.py requires.
 
-Only read requests, and a bounded number: a listing per folder that has something in it, and the
-data in bulk. Names are all that is kept, about 200 bytes a task; data is read in the first reading
-only, and later on of the znodes that seemed bad.
+An audit sends only read requests, and a bounded number of them: one listing for each folder that is
+not empty, and bulk reads of data. Only names are kept, about 200 bytes for each task. All data is
+read in the first pass; later passes read only the znodes that seemed invalid.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from .reader import Reader, decode, last
 from .session import Session
 
 PAUSE: Final = 0.05
-"""Seconds between the readings that have to agree."""
+"""Seconds between the first readings, which must agree."""
 
 LONG_PAUSE: Final = 1.0
-"""Seconds between the readings that follow while something is given its time."""
+"""Seconds between later readings, while a finding may still resolve itself."""
 
 SLICE: Final = 10_000
-"""Paths kept in memory at a time while their data is read."""
+"""Maximum number of paths in memory at a time while their data is read."""
 
 PLACES_AT_ONCE: Final = 2_000
-"""Places asked about in one request, where it must be one."""
+"""Maximum number of places in one request, where all must be read as of one moment."""
 
 LOOKED_FOR: Final = 2_000
-"""Tasks looked for one by one in a reading; beyond that they get the benefit of the doubt."""
+"""Maximum number of tasks searched for individually in a reading; further ones count as found."""
 
 IDLE: Final = 25 * 3600.0
-"""Seconds without a change after which a client's settled folder is worth a note: well over the
-hour after which a primary removes it."""
+"""Seconds without a change after which a client's settled folder is reported. A primary removes
+such a folder much earlier, after an hour."""
 
 _LEAVES: Final = (paths.MASTERS, paths.WORKERS, paths.CANCEL)
-"""Folders whose children have none; for what /tasks, /assign and /status hold, see below."""
+"""Folders whose children are leaves; /tasks, /assign and /status are handled separately."""
 
 
 class Auditor:
-    """Audits a tree, which may be at work meanwhile, and never changes it."""
+    """Audits a tree without changing it; the cluster may be running meanwhile."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def report(self) -> AuditReport:
-        """Whether the promises hold: read until what is suspected can be believed, or is gone."""
+        """Check the guarantees: read until each suspicion is confirmed or has disappeared."""
         began = time.monotonic()
         reading = self._reading()
         suspected = audit.suspicions(reading)
@@ -68,9 +68,9 @@ class Auditor:
     def _reading(
         self, earlier: Reading | None = None, suspected: Iterable[Finding] = ()
     ) -> Reading:
-        """One reading, in the order that `audit` explains.
+        """One reading, in the order explained in `audit`.
 
-        A first one reads everything; one that has an earlier to confirm, names and what was bad.
+        The first reading reads everything; later ones read names, and the data that was suspect.
         """
         reader = Reader(self._session)
         before = _ledgers(reader.entries(), {})
@@ -99,10 +99,10 @@ class Auditor:
             self._examine(bad, reader)
         return reading
 
-    # --- whoever runs, and the folders -----------------------------------------------------------
+    # --- masters, workers and folders ------------------------------------------------------------
 
     def _with_roles(self, reading: Reading, reader: Reader) -> Reading:
-        """The reading with the workers, which are read after their assignments, and the masters."""
+        """Add the masters and workers to a reading; workers are read after their assignments."""
         registered = [paths.worker(name) for name in reader.names(paths.WORKERS)]
         announced = [paths.master(name) for name in reader.names(paths.MASTERS)]
         office, epoch, status, *folders = self._session.read(
@@ -129,7 +129,7 @@ class Auditor:
     # --- tasks that moved meanwhile --------------------------------------------------------------
 
     def _look_for(self, clients: set[str], earlier: Reading, reading: Reading) -> frozenset[str]:
-        """Those tasks of these clients that were seen earlier, were not now, and are there."""
+        """These clients' tasks that are missing from this reading but still exist."""
         known = {task for task in earlier.seen() if paths.client(task) in clients}
         absent = sorted(known - reading.seen())
         given = absent[LOOKED_FOR:]
@@ -137,12 +137,12 @@ class Auditor:
         return frozenset(chain(given, (task for task, places in found if places)))
 
     def _two_places(self, reading: Reading) -> dict[str, list[str]]:
-        """Which tasks are in two places at one and the same moment."""
+        """The tasks that are in two places at the same moment."""
         suspects = sorted(reading.seen_twice())
         return {task: places for task, places in self._places(suspects, reading) if len(places) > 1}
 
     def _places(self, tasks: Iterable[str], reading: Reading) -> Iterator[tuple[str, list[str]]]:
-        """All the places where each of these tasks is, as of one moment for each task."""
+        """All places where each of these tasks exists, as of one moment for each task."""
         remaining = iter(tasks)
         together = max(1, PLACES_AT_ONCE // (len(reading.assigned) + 2))
         while part := list(islice(remaining, together)):
@@ -159,10 +159,10 @@ class Auditor:
             for task, each in places.items():
                 yield task, [path for path in each if found[path] is not None]
 
-    # --- what cannot be understood ---------------------------------------------------------------
+    # --- invalid znodes --------------------------------------------------------------------------
 
     def _examine(self, names: Iterable[str], reader: Reader) -> None:
-        """Read these znodes, and set aside those nobody can deal with."""
+        """Read these znodes, and quarantine those that are invalid."""
         remaining = iter(names)
         while part := list(islice(remaining, SLICE)):
             for path, found in self._session.read_each(part):
@@ -176,7 +176,7 @@ class Auditor:
 
 
 def _everything(reading: Reading, wishes: Iterable[str]) -> Iterator[str]:
-    """The path of every znode that says something, but for the ledgers."""
+    """The path of every znode that holds data, except the ledgers."""
     yield from (paths.MASTER, *paths.FOLDERS)
     yield from (path for path in reading.owners if path != paths.MASTER)
     yield from (paths.task(name) for name in reading.pending)
@@ -187,7 +187,7 @@ def _everything(reading: Reading, wishes: Iterable[str]) -> Iterator[str]:
 
 
 def _understand(path: str, znode: Znode) -> None:
-    """Raise BadRecord if a znode's data, or what lies below it, is not what its place asks for."""
+    """Raise BadRecord if a znode's data or children are not valid for its path."""
     _, top, *below = path.split("/")
     folder = f"/{top}"
     if not below:
@@ -212,7 +212,7 @@ def _understand_top(folder: str, znode: Znode) -> None:
 
 def _nothing_below(znode: Znode) -> None:
     if znode.children:
-        raise BadRecord(f"it has {znode.children} children, where nothing belongs")
+        raise BadRecord(f"it has {znode.children} children, but must have none")
 
 
 def _ledgers(entries: Mapping[str, Znode], quarantined: dict[str, str]) -> dict[str, Ledger]:
@@ -227,7 +227,7 @@ def _ledgers(entries: Mapping[str, Znode], quarantined: dict[str, str]) -> dict[
 
 
 def _idle(entries: Mapping[str, Znode]) -> list[str]:
-    """The clients whose settled folder nobody has touched for long."""
+    """The clients whose settled folder has not changed for a long time."""
     return [
         name
         for name, znode in entries.items()

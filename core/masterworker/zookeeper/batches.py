@@ -1,15 +1,15 @@
-"""Many small changes in few large requests: the one way in which anything is written in bulk.
+"""Commits many small changes in few large requests; all bulk writes go through here.
 
-A `Unit` is a change that must happen whole or not at all, such as one task's move. Units travel
-together in a `multi`, behind *guards*: checks that must hold (the epoch is still mine, the worker
-is still there). Units of several groups share a `multi`; each guard stands in it once, before the
-first unit that needs it.
+A `Unit` is a change that must happen completely or not at all, such as one task's move. Units are
+sent together in a `multi`, behind *guards*: checks that must hold (the epoch is still ours, the
+worker is still there). Units of several groups share a `multi`; each guard appears in it once,
+before the first unit that needs it.
 
-One bad unit refuses its whole batch. The reply names it, so it is taken out and the rest is sent
-again, the part behind it in two halves. Each bad unit costs at most three requests more, and the
-halving keeps the operations sent again to about n log n, whatever the order. A guard that fails
-takes out all units that need it. Units must not depend on one another: the rest of a refused batch
-is sent behind batches that were under way already.
+One bad unit makes ZooKeeper refuse its whole batch. The reply identifies it, so it is removed and
+the rest is sent again, the part behind it in two halves. Each bad unit costs at most three
+extra requests, and the halving bounds the operations sent again to about n log n in any order. A
+failed guard removes all units that need it. Units must not depend on one another: the rest of a
+refused batch is sent behind batches that are already under way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Unit(NamedTuple, Generic[T]):
-    """Operations that belong together, and what they are about."""
+    """The operations of one change, and the object it is about."""
 
     about: T
     operations: Sequence[Operation]
@@ -39,12 +39,12 @@ class Unit(NamedTuple, Generic[T]):
 
 @dataclass(slots=True)
 class Report(Generic[T]):
-    """What became of the units.
+    """The outcome of each unit.
 
-    `refused` has those that failed by an operation of their own, which the refusal's index counts
-    within the unit. `blocked` has those that one of their guards stopped; there the index counts
-    the guards of their group. `unknown` are those not answered when the connection broke, sent or
-    not: only reading tells.
+    `refused` has the units that failed by one of their own operations; the refusal's index counts
+    within the unit. `blocked` has those stopped by one of their guards; there the index counts the
+    guards of their group. `unknown` has those without an answer when the connection broke, whether
+    sent or not: only a read can tell.
     """
 
     done: list[T] = field(default_factory=list)
@@ -55,20 +55,20 @@ class Report(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Group(Generic[T]):
-    """Units that need the same guards, which only check something."""
+    """Units that need the same guards; guards only check, they never write."""
 
     guards: Sequence[Operation]
     units: Iterable[Unit[T]]
 
 
 Member = tuple[Sequence[Operation], Unit[T]]
-"""A unit in a batch, behind the guards of its group; a plain tuple, since every task makes one."""
+"""A unit in a batch, behind its group's guards; a plain tuple, since one is made for every task."""
 
 
 def pack(groups: Iterable[Group[T]]) -> Iterator[list[Member[T]]]:
-    """Cut a stream of units into batches that keep the bounds in count and bytes.
+    """Split a stream of units into batches that stay within the limits in count and bytes.
 
-    The guards of a batch's first unit come on top of that.
+    The guards of a batch's first unit are not counted.
     """
     batch: list[Member[T]] = []
     count = total = 0
@@ -99,7 +99,7 @@ def _new(guards: Sequence[Operation], stated: AbstractSet[Operation]) -> list[Op
 
 
 def _operations(batch: Iterable[Member[T]]) -> list[Operation]:
-    """What a batch has in it: each guard once, before the first unit that needs it."""
+    """The operations of a batch: each guard once, before the first unit that needs it."""
     operations: list[Operation] = []
     for new, unit in _with_new_guards(batch):
         operations += new
@@ -108,7 +108,7 @@ def _operations(batch: Iterable[Member[T]]) -> list[Operation]:
 
 
 def _with_new_guards(batch: Iterable[Member[T]]) -> Iterator[Member[T]]:
-    """Each unit of a batch with those of its guards that no unit before it has."""
+    """Each unit of a batch with those of its guards that no earlier unit has."""
     stated: set[Operation] = set()
     before: Sequence[Operation] | None = None
     for guards, unit in batch:
@@ -121,10 +121,10 @@ def _with_new_guards(batch: Iterable[Member[T]]) -> Iterator[Member[T]]:
 
 
 def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
-    """Carry out as many units as can be, several batches under way at a time.
+    """Commit as many units as possible, with several batches under way at a time.
 
-    Raises SessionLost and NotAuthorized. A broken connection is told in the report instead, since
-    part of the work may be done.
+    Raises SessionLost and NotAuthorized. A broken connection is reported through `unknown` instead,
+    since part of the work may be done.
     """
     report: Report[T] = Report()
     waiting = deque(pack(groups))
@@ -149,7 +149,7 @@ def commit(session: Session, groups: Iterable[Group[T]]) -> Report[T]:
 def _settle(
     report: Report[T], batch: list[Member[T]], refusal: Refusal | None
 ) -> list[list[Member[T]]]:
-    """Enter the answer to a batch into the report; return what of it is to be sent again."""
+    """Record the answer to a batch in the report; return the parts to send again."""
     if refusal is None:
         report.done += [unit.about for _, unit in batch]
         return []
@@ -168,7 +168,7 @@ def _settle(
 def _blocked(
     report: Report[T], batch: list[Member[T]], guard: Operation, code: int
 ) -> list[list[Member[T]]]:
-    """Enter a guard's failure into the report; return the units that do not need the guard."""
+    """Record a failed guard in the report; return the units that do not need that guard."""
     for guards, unit in batch:
         if guard in guards:
             report.blocked.append((unit.about, Refusal(guards.index(guard), code)))
@@ -177,7 +177,7 @@ def _blocked(
 
 
 def _rest(batch: list[Member[T]], bad: int) -> list[list[Member[T]]]:
-    """A refused batch without the bad unit: what stands before it, and two halves of the rest."""
+    """A refused batch without the bad unit: the part before it, and the part after in halves."""
     before, after = batch[:bad], batch[bad + 1 :]
     middle = (len(after) + 1) // 2
     return [part for part in (before, after[:middle], after[middle:]) if part]

@@ -1,8 +1,8 @@
-"""The primary's housekeeping: the folders of workers, and what is over in /status.
+"""The primary's housekeeping: workers' assignment folders, and expired entries of /status.
 
-A sweep of /status looks at every entry of it, which can be many. So it is cut into steps of a few
-requests, and goes on from round to round of the primary's loop, which assigns and recovers between
-them. Each write is fenced by the epoch.
+A sweep of /status looks at every entry, and there can be many. It is therefore split into steps of
+a few requests and continues across rounds of the primary's loop, which assigns and recovers tasks
+in between. Each write is fenced by the epoch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READ_TOGETHER: Final = 512
 
 
 class Cleaner:
-    """The housekeeping of one term of office. All times are seconds."""
+    """The housekeeping of one term as primary. All times are in seconds."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Cleaner:
     # --- the workers' folders ----------------------------------------------------------------
 
     def mend_folders(self) -> None:
-        """Make the assignment folder of each worker that has none; remove those of lost workers."""
+        """Create missing assignment folders of workers, and remove those of lost workers."""
         survey = self._survey
         missing = survey.workers.keys() - survey.assigned.keys()
         folders = [
             Create(paths.assignments(name), owners=survey.identity_of(name)) for name in missing
         ]
-        for path in self._carry_out("folders made for workers", folders):
+        for path in self._carry_out("assignment folders created", folders):
             survey.quarantine.forget(path)
         now = self._clock()
         absent = survey.snapshot().absent()
@@ -71,10 +71,10 @@ class Cleaner:
         empty = [name for name in absent if not survey.assigned[name]]
         stale = cleaning.stale_folders(self._absent, empty, now, self._grace)
         removed = [Delete(paths.assignments(name)) for name in stale]
-        self._carry_out("folders of lost workers removed", removed)
+        self._carry_out("assignment folders of lost workers removed", removed)
 
     def _carry_out(self, what: str, operations: Sequence[Operation]) -> list[str]:
-        """Carry out what can be, each operation for itself; return the paths of those."""
+        """Carry out each operation that succeeds on its own; return their paths."""
         if not operations:
             return []
         units = [Unit(operation.path, (operation,)) for operation in operations]
@@ -89,15 +89,15 @@ class Cleaner:
     # --- /status -----------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Look at every entry of /status and remove what has been quiet for too long."""
+        """Check every entry of /status, and remove those that have been quiet for too long."""
         while not self.work(float("inf"), lambda: False):
             pass
 
     def work(self, seconds: float, is_urgent: Callable[[], bool]) -> bool:
-        """Go on with the sweep, or begin one; whether it is done.
+        """Continue the sweep, or start one; return whether it is finished.
 
-        It stops after `seconds`, and sooner if something is urgent, but not before one step. A
-        sweep that an error cuts short is over; the next begins anew.
+        It stops after `seconds`, or earlier if something is urgent, but not before one step. An
+        error ends the sweep; the next one starts from the beginning.
         """
         until = self._clock() + seconds
         steps, self._steps = self._steps or self._sweep(), None
@@ -109,7 +109,7 @@ class Cleaner:
 
     @property
     def is_sweeping(self) -> bool:
-        """Whether a sweep has begun and is not done."""
+        """Whether a sweep has started and is not finished."""
         return self._steps is not None
 
     def _sweep(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What a session is made of: a kazoo client, with the settings that kazoo has wrong by default."""
+"""Creates the kazoo client of a session, with safe settings in place of kazoo's defaults."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import internals, tls
 from .forks import disown_in_children
 
 _log = logging.getLogger("masterworker.kazoo")
-_log.setLevel(logging.ERROR)  # below INFO it writes credentials and payloads
+_log.setLevel(logging.ERROR)  # below INFO, kazoo logs credentials and payloads
 
 
 def kazoo_client(hosts: str, login: Login, timeout: float) -> KazooClient:
-    """A client that is not started. Raises BadConfiguration for hosts or files that are wrong.
+    """A kazoo client that is not started. `timeout` is the session timeout in seconds.
 
-    `timeout` is the session's, in seconds.
+    Raises BadConfiguration if the hosts or files are invalid.
     """
     shown = []
     if login.credentials is not None:

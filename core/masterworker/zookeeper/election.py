@@ -1,9 +1,9 @@
-"""Getting into office, staying there, and leaving it.
+"""Becoming the primary, staying it, and stepping down.
 
 Being elected is one `multi`: create /master (ephemeral) and set /epoch from the version read to the
 next. That version is the epoch, the fencing token of the term: every write of a master begins with
-`check(/epoch, epoch)`, so whatever an old master sends late is refused by ZooKeeper itself. A check
-of /master would fence nothing, since a znode created anew begins at version 0 again.
+`check(/epoch, epoch)`, so ZooKeeper itself refuses late writes of an old master. A check of /master
+would fence nothing, since a recreated znode starts at version 0 again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Election:
         self._office = Existence(session, paths.MASTER)
 
     def announce(self) -> None:
-        """Make this master known under /masters, for `mwctl status`."""
+        """Register this master under /masters, for `mwctl status`."""
         announcement = Create(paths.master(self._me.id), self._record, ephemeral=True)
         refusal = self._session.commit([announcement]).wait()
         if refusal is not None and refusal.code == Code.NO_AUTH:
@@ -43,11 +43,11 @@ class Election:
             raise MasterworkerError(f"cannot announce master {self._me.id}: {refusal}")
 
     def run(self) -> int | None:
-        """The epoch if this master holds office now, else None, with a watch set on the office.
+        """The epoch if this master is the primary now; else None, with a watch set on /master.
 
-        Raises ConnectionLost, after which the next call finds out by reading what came of it.
+        Raises ConnectionLost; the next call then finds out by reading whether the master won.
         """
-        for _ in range(3):  # lost to somebody who left at once: look again, but not for ever
+        for _ in range(3):  # the winner may leave at once: look again, but not forever
             occupied = self._office.read()
             decision = self._decide()
             if isinstance(decision, leadership.Hold):
@@ -61,15 +61,15 @@ class Election:
 
     @property
     def office_changed(self) -> bool:
-        """Whether the office may have become vacant since the last run."""
+        """Whether /master may have become vacant since the last run."""
         return self._office.stale
 
     def leave(self, epoch: int) -> None:
-        """Leave office at once, so that a backup need not wait for the session to end."""
+        """Step down at once, so that a backup need not wait for the session to end."""
         try:
             self._session.commit([Check(paths.EPOCH, epoch), Delete(paths.MASTER)]).wait()
         except MasterworkerError as error:
-            log.info("stepping down when the session ends: %s", error)
+            log.info("cannot step down now, the end of the session will do it: %s", error)
 
     def _decide(self) -> leadership.Run | leadership.Hold | leadership.Wait:
         master, epoch = self._session.read([paths.MASTER, paths.EPOCH])
@@ -79,7 +79,7 @@ class Election:
         return leadership.decide(self._me.id, in_office, _owner(epoch), epoch.version)
 
     def _candidate(self, epoch_version: int) -> None:
-        """Run for office; whether we won is for the next reading to say."""
+        """Run for election; the next read tells whether we won."""
         failpoint("election.before-commit")
         refusal = self._session.commit(
             [
@@ -93,7 +93,7 @@ class Election:
 
 
 def _owner(znode: object) -> str:
-    """Whose record this is; "?" for data that names no master of ours, the book's included."""
+    """The owner of this record; "?" for data that is no master's record, such as the book's."""
     if isinstance(znode, Znode):
         try:
             return records.decode_master(znode.data).id

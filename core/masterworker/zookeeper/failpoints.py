@@ -1,6 +1,6 @@
 """Named steps at which a test can make a process kill or stop itself.
 
-`MWCTL_FAILPOINT=NAME[:kill|stop][:N]` does it at the N-th time (1 if not given) the step NAME is
+`MWCTL_FAILPOINT=NAME[:kill|stop][:N]` triggers at the N-th time (default 1) that the step NAME is
 reached. Without that variable a failpoint costs one comparison.
 """
 
@@ -16,7 +16,7 @@ _ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 class _Armed:
-    """The one failpoint this process was started with, if any."""
+    """The failpoint this process was started with, if any."""
 
     def __init__(self, text: str) -> None:
         name, _, rest = text.partition(":")
@@ -30,7 +30,7 @@ _armed: Final = _Armed(os.environ.get(VARIABLE, ""))
 
 
 def failpoint(name: str) -> None:
-    """Kill or stop this process, if it was started to do so at this step."""
+    """Kill or stop this process if it was started with this failpoint."""
     if name == _armed.name:
         _armed.left -= 1
         if _armed.left == 0:

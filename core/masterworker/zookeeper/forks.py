@@ -1,8 +1,8 @@
-"""What kazoo leaves in a process that is forked from one with a session.
+"""Keeps forked child processes from touching the parent's kazoo client.
 
-The child has a copy of the session's sockets and none of its threads. Our own objects refuse to be
-used there. kazoo, however, wants to stop its threads when the interpreter ends; in a child this
-takes locks that may have been held at the moment of the fork, and can hang for ever.
+The child has a copy of the session's sockets but none of its threads. Our own objects refuse to be
+used there. kazoo, however, tries to stop its threads when the interpreter exits. In a child this
+acquires locks that may have been held at the time of the fork, and can hang forever.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _clients: Final[weakref.WeakSet[KazooClient]] = weakref.WeakSet()
 
 
 def disown_in_children(kazoo: KazooClient) -> None:
-    """Let no process that is forked from this one do anything about this client."""
+    """Make this client inert in every process forked from this one."""
     _clients.add(kazoo)
 
 

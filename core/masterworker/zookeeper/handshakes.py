@@ -1,14 +1,13 @@
-"""How a connection begins: kazoo's handshake, with patience that fits a session.
+"""Gives kazoo's connection handshake time limits that suit a session.
 
-kazoo waits for the answer to a handshake as long as a session may be silent. Two things go wrong
-with that. A ZooKeeper that is just starting can take a connection and never answer nor close it
-(3.8 stumbles over its own unopened database), and whoever reconnects in that moment loses its
-session waiting. And where only the way back to us is broken, each handshake that arrives renews the
-session at the server, so that nobody recovers the tasks of a process that has long stopped them.
+kazoo waits for the answer to a handshake for the whole session timeout. That causes two problems. A
+ZooKeeper server that is just starting can accept a connection and neither answer nor close it (3.8
+fails on its own unopened database), and a process that reconnects at that moment loses its session
+while waiting. And if only the path back to us is broken, each handshake that arrives renews the
+session at the server, so the tasks of a process that stopped them long ago are never recovered.
 
-So a handshake is given a fraction of the session's timeout, twice as much after each that had no
-answer; and once all of them have gone unanswered for as long as a session may be silent, the
-session is given up.
+So the first handshake gets a fraction of the session timeout, and each unanswered one doubles it.
+Once all handshakes have gone unanswered for a whole session timeout, the session is given up.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from . import internals
 from .tls import is_distrust
 
 FIRST_SHARE: Final = 0.2
-"""The part of a session's timeout that the first handshake may take.
+"""The fraction of the session timeout that the first handshake may take.
 
 An answer takes milliseconds; a fifth of the default timeout leaves a busy server two seconds."""
 
 
 NAMELESS: Final = 0.5
-"""Seconds for which no server's name can be resolved before that is taken for an answer."""
+"""Seconds for which no server's name must resolve before the names count as unresolvable."""
 
 
 class Handshakes:
-    """Watches over a kazoo client's handshakes; `timeout` is the session's, in seconds.
+    """Limits the time of a kazoo client's handshakes; `timeout` is the session's, in seconds.
 
-    `unanswered` is told why, on kazoo's thread, when the session is given up: handshakes were sent
-    for a whole timeout and none was answered. One that is refused, or whose connection is
-    closed, counts as answered: then the server does not renew the session either. Before the first
-    answer there is no session to give up. `failure` is why the last connection could not be made,
-    `unknown` are the hosts whose names could not be resolved when it was last tried.
+    `unanswered` is called with the reason, on kazoo's thread, when the session is given up:
+    handshakes were sent for a whole timeout and none was answered. A handshake that is refused, or
+    whose connection is closed, counts as answered, because the server does not renew the session
+    then. Before the first answer there is no session to give up. `failure` is the reason why the
+    last connection failed; `unknown` are the hosts whose names did not resolve in the last attempt.
     """
 
     def __init__(
@@ -66,17 +65,17 @@ class Handshakes:
 
     @property
     def hopeless(self) -> bool:
-        """Whether all servers were tried, and certificates or names keep us from every one."""
+        """Whether all servers were tried and each failed by its certificate or its name."""
         return self.nameless or self._distrusts > self._servers
 
     @property
     def nameless(self) -> bool:
-        """Whether no server's name could be resolved for a while."""
+        """Whether no server's name has resolved for a while."""
         since = self._unknown_since
         return since is not None and time.monotonic() - since >= NAMELESS
 
     def _expanding(self) -> Any:
-        """Resolve the servers' names, and learn which of them kazoo leaves out in silence."""
+        """Resolve the servers' names, and note those that kazoo silently drops."""
         found = self._expand()
         known = {host for host, *_ in found}
         hosts = [host.strip() for host, _ in self._kazoo.hosts]
@@ -88,17 +87,17 @@ class Handshakes:
         return found
 
     def _connecting(self, *where: Any) -> Any:
-        """Connect, and learn what timeout the server agreed to, which kazoo keeps to itself.
+        """Connect, and note the timeout negotiated with the server, which kazoo does not expose.
 
-        It may be shorter than what was asked for, and a worker must fall silent before it.
+        It may be shorter than requested, and a worker must stop its attempts before it elapses.
         """
         try:
             read_timeout, connect_timeout = self._connect(*where)
         except Exception as error:
-            self.failure = error.__context__ or error  # kazoo's own says less than what caused it
+            self.failure = error.__context__ or error  # the cause says more than kazoo's own error
             self._distrusts = self._distrusts + 1 if is_distrust(self.failure) else 0
             raise
-        self.timeout = read_timeout * 1.5 / 1000.0  # kazoo reads for two thirds of it
+        self.timeout = read_timeout * 1.5 / 1000.0  # kazoo's read timeout is two thirds of it
         self._patience = self.timeout * FIRST_SHARE
         return read_timeout, connect_timeout
 
@@ -125,4 +124,4 @@ class Handshakes:
                 raise
             why = f"handshakes went unanswered for {self.timeout:g} s"
             self._unanswered(why)
-            raise SessionExpiredError(why) from None  # or kazoo would go on renewing it
+            raise SessionExpiredError(why) from None  # else kazoo would go on renewing the session

@@ -1,6 +1,6 @@
-"""Looking at a cluster from outside, without ever writing: what `status` and `tasks` show.
+"""Read-only views of a cluster, for `mwctl status` and `mwctl tasks`.
 
-A multi-read answers for all its paths as of one moment, which is what "where is this task" needs.
+A multi-read answers for all of its paths as of one moment, which locating a task requires.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Known = TypeVar("Known", Task, Status)
 
 
 class Inspection:
-    """Reads a cluster through a session that is started. Times are seconds since the epoch.
+    """Reads a cluster through a started session. Times are seconds since the epoch.
 
-    What is sealed is opened with `keys`, if they are given.
+    Sealed data is opened with `keys`, if given.
     """
 
     def __init__(self, session: Session, keys: Keys | None = None) -> None:
@@ -49,7 +49,7 @@ class Inspection:
     # --- the cluster -------------------------------------------------------------------------
 
     def status(self) -> ClusterStatus:
-        """Who is there, and how many tasks are where."""
+        """The masters and workers, and the number of tasks in each state."""
         master, epoch = self._session.read([paths.MASTER, paths.EPOCH])
         names = self._reader.names(paths.MASTERS)
         masters = self._reader.decoded(
@@ -73,10 +73,11 @@ class Inspection:
         )
 
     def _counts(self) -> tuple[int, dict[str, int]]:
-        """How many tasks are pending, and how many each worker has, as of one moment.
+        """The number of pending tasks, and of tasks on each worker, as of one moment.
 
-        Counted one after the other, a task that moves meanwhile would be in neither place. Folders
-        of workers that we may not read count as empty; `mwctl audit` reports them.
+        If they were counted one after the other, a task that moves meanwhile could be missed in
+        both places. Workers' folders that we may not read count as empty; `mwctl audit` reports
+        them.
         """
         workers = self._reader.names(paths.ASSIGN)
         while True:
@@ -89,8 +90,8 @@ class Inspection:
                 return _children(tasks), dict(zip(known, map(_children, assigned), strict=True))
 
     def obstacle(self, executor: str, key_id: str = "") -> str:
-        """Why a task for this executor, submitted now, would have to wait; empty if nothing is
-        known to be in its way. With a key's id, a task sealed with it."""
+        """Why a task for this executor, submitted now, would have to wait; empty if no obstacle is
+        known. With a key's id, the task is assumed to be sealed with it."""
         primary, workers = self.primary(), self._reader.workers()
         task = Task("", executor, sealed=key_id)
         if primary and any(can_run(worker, task) for worker in workers.values()):
@@ -100,7 +101,7 @@ class Inspection:
     # --- tasks -------------------------------------------------------------------------------
 
     def tasks(self, wanted: Wanted, limit: int | None) -> TaskList:
-        """The newest `limit` tasks of those wanted, or all of them if it is None."""
+        """The newest `limit` of the wanted tasks, or all of them if it is None."""
         return list_tasks(self._session, wanted, limit)
 
     def task(self, task: str) -> TaskView:
@@ -143,8 +144,8 @@ class Inspection:
     def result(self, task: str) -> bytes:
         """The result of a task that is done.
 
-        Raises NotFound, NotFinished, TaskFailed, BadRecord; NotAuthorized or SealBroken if it is
-        sealed and the key is missing or another.
+        Raises NotFound, NotFinished, TaskFailed, BadRecord; NotAuthorized or SealBroken if the
+        result is sealed and the key is missing or wrong.
         """
         state, worker, found = self._find(task)
         if state is not State.DONE:
@@ -153,7 +154,7 @@ class Inspection:
         return self._result_in(task, found.data)
 
     def results(self, tasks: Sequence[str]) -> Iterator[tuple[str, bytes | MasterworkerError]]:
-        """The results of many tasks, read in bulk; or what `result` would raise for one."""
+        """The results of many tasks, read in bulk; for each, the bytes or the error of `result`."""
         for task in tasks:
             paths.check_name(task, "task id")
         read = self._session.read_each([paths.status(task) for task in tasks])
@@ -171,7 +172,7 @@ class Inspection:
                 yield task, result
 
     def _result_in(self, task: str, data: bytes) -> bytes:
-        """The result in a task's status."""
+        """The result in a task's status record."""
         status = self._with_evidence(task, book.status_in(task, data))
         if status.state is State.FAILED:
             reason = status.reason.value if status.reason else "failed"
@@ -180,14 +181,14 @@ class Inspection:
             if self._keys is None:
                 raise NotAuthorized(
                     f"the result of task {task} is sealed with key {status.sealed!r}: "
-                    "name its file by --key-file"
+                    "pass its file with --key-file"
                 )
             seal = self._keys.seal(task, status.executor, status.sealed)
             return seal.open_result(records.body(data))
         return records.body(data) if records.is_record(data) else b""
 
     def _with_evidence(self, task: str, known: Known) -> Known:
-        """A task or a status with its evidence as the keys at hand let it be seen."""
+        """A task or a status, with its evidence opened as far as the available keys allow."""
         if not known.sealed:
             return known
         if self._keys is None or known.sealed not in self._keys.ids:
@@ -196,9 +197,9 @@ class Inspection:
         return known._replace(history=seal.open_history(known.history))
 
     def _find(self, task: str) -> tuple[State, str, Znode]:
-        """Where a task lies, by one request for all the places it can be in.
+        """Find a task with one request for all places it can be in.
 
-        It is missing only if no worker came meanwhile, which could have been given the task.
+        It counts as missing only if no worker has joined meanwhile, which could hold the task.
         """
         paths.check_name(task, "task id")
         workers = self._reader.names(paths.ASSIGN)
@@ -211,7 +212,7 @@ class Inspection:
                 raise NotFound(self._why_missing(task))
 
     def _look(self, task: str, workers: Sequence[str]) -> tuple[State, str, Znode] | None:
-        """Where a task lies, if it is pending, finished, or assigned to one of these workers."""
+        """The task's place if it is pending, finished, or assigned to one of these workers."""
         places = [(paths.status(task), State.DONE, ""), (paths.task(task), State.PENDING, "")]
         places += [(paths.assignment(name, task), State.ASSIGNED, name) for name in workers]
         found = self._session.read([path for path, _, _ in places])
@@ -235,8 +236,8 @@ class Inspection:
             (found,) = self._session.read([paths.statuses(client)])
             ledger = decode(found, records.decode_ledger)
             if ledger is not None and number <= ledger.accepted:
-                return f"task {task} has ended: its status was handed over, or has expired"
-        return f"there is no task {task}: it never was, or ended long ago"
+                return f"task {task} has ended: its status was taken by its client, or has expired"
+        return f"there is no task {task}: it never existed, or ended long ago"
 
     def _why_pending(self, task: Task) -> str:
         workers = self._reader.workers()
@@ -250,14 +251,17 @@ class Inspection:
         )
 
     def primary(self) -> str | None:
-        """The id of the master in office; None if there is none."""
+        """The id of the primary master; None if there is none."""
         (master,) = self._session.read([paths.MASTER])
         primary = decode(master, records.decode_master)
         return primary.id if primary else None
 
 
 def _not_ours(path: str) -> NotAuthorized:
-    return NotAuthorized(f"ZooKeeper does not let us read {path}: it is not ours")
+    return NotAuthorized(
+        f"ZooKeeper denied reading {path}: it belongs to another identity "
+        "(`mwctl acl id` prints yours)"
+    )
 
 
 def _children(found: Found) -> int:

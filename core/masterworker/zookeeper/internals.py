@@ -1,10 +1,10 @@
-"""All that is relied on of kazoo beyond its documented interface, checked before it is used.
+"""All uses of kazoo beyond its documented interface, checked before the first connection.
 
-Another version of kazoo may lack these parts, or mean something else by them. So the version is
+Another version of kazoo may lack these parts or change their meaning. Therefore the version is
 pinned in pyproject.toml, `check` looks for each part before the first connection, and no other
 module touches a private attribute of kazoo (`tests/unit/test_internals.py` proves it).
 
-What is relied on:
+We rely on these parts:
 
 - `handler.async_result()` makes a result that is completed later, with `get` and `rawlink`.
 - `KazooClient._call(request, result)` queues any object that has `type`, `serialize` and
@@ -42,7 +42,7 @@ from ..words.errors import BadConfiguration
 
 OLDEST: Final = (2, 10)
 BEFORE: Final = (2, 12)
-"""The versions that were tried are from OLDEST up to, and without, BEFORE."""
+"""Tested versions start at OLDEST and end before BEFORE."""
 
 PARTS: Final = (
     ("kazoo.client", "KazooClient._call", ("request", "async_object")),
@@ -59,26 +59,26 @@ PARTS: Final = (
     ("kazoo.protocol.serialization", "SetACL", None),
     ("kazoo.exceptions", "SessionClosedRequireSaslError", None),
 )
-"""Where each part is, and the names of its parameters if it is called or replaced by position."""
+"""Each part's module and name, with its parameter names if it is called or replaced by position."""
 
 
 class _Never(Exception):
-    """Stands for an error that this version of kazoo does not have."""
+    """Stands in for an error that this version of kazoo does not have."""
 
 
 AuthenticationRequired: type[Exception] = getattr(
     exceptions, "SessionClosedRequireSaslError", _Never
 )
-"""Raised for the answer of a server that requires authentication."""
+"""Raised when the server requires authentication."""
 
 
 @functools.cache
 def check() -> None:
-    """Raise BadConfiguration if the installed kazoo lacks something that we rely on."""
+    """Raise BadConfiguration if the installed kazoo lacks a part that we rely on."""
     version = importlib.metadata.version("kazoo")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if not OLDEST <= numbers < BEFORE:
-        raise _unusable(version, "its private parts may differ")
+        raise _unusable(version, "it was not tested, and private interfaces may differ")
     for module, name, parameters in PARTS:
         part = _find(module, name)
         if part is None:
@@ -96,7 +96,7 @@ def _unusable(version: str, why: str) -> BadConfiguration:
 
 
 def _find(module: str, name: str) -> Any:
-    """A part of kazoo, None if there is none of this name."""
+    """A part of kazoo; None if it does not exist."""
     found: Any = importlib.import_module(module)
     for attribute in name.split("."):
         found = getattr(found, attribute, None)
@@ -109,33 +109,33 @@ def _takes(function: Callable[..., Any], parameters: tuple[str, ...]) -> bool:
 
 
 def submit(kazoo: KazooClient, request: Any) -> Any:
-    """Queue a request of any kind; return kazoo's asynchronous result."""
+    """Queue a request of any type; return kazoo's asynchronous result."""
     result = kazoo.handler.async_result()
     kazoo._call(request, result)
     return result
 
 
 def drop_connection(kazoo: KazooClient) -> None:
-    """Close the connection; kazoo makes another."""
+    """Close the connection; kazoo opens another."""
     submit(kazoo, _find("kazoo.protocol.connection", "_CONNECTION_DROP"))
 
 
 def replace_expand(kazoo: KazooClient, by: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `by()` resolve the servers' names; return what did before."""
+    """Let `by()` resolve the servers' names; return the function it replaces."""
     before: Callable[..., Any] = kazoo._connection._expand_client_hosts
     kazoo._connection._expand_client_hosts = by
     return before
 
 
 def replace_connect(kazoo: KazooClient, by: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `by(host, hostip, port)` make connections; return what made them before."""
+    """Let `by(host, hostip, port)` open connections; return the function it replaces."""
     before: Callable[..., Any] = kazoo._connection._connect
     kazoo._connection._connect = by
     return before
 
 
 def replace_invoke(kazoo: KazooClient, by: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `by(timeout, request, xid)` send the requests of a handshake; return what did before."""
+    """Let `by(timeout, request, xid)` send handshake requests; return the function it replaces."""
     before: Callable[..., Any] = kazoo._connection._invoke
     kazoo._connection._invoke = by
     return before

@@ -1,9 +1,9 @@
-"""Writing a client's ledger from outside the chain of its batches.
+"""Writes a client's ledger from outside the client.
 
-A client keeps several batches under way, each expecting the version that the one before it makes,
-one above the last. A write from outside that moved the version on by one as well could be taken for
-such a predecessor by a batch whose own was refused, and the books would be wrong. So it moves the
-version on by more than there can be batches under way.
+A client keeps several batches under way; each expects the version that its predecessor creates, one
+above the last. If an outside write also increased the version by one, a batch whose predecessor was
+refused could mistake it for that predecessor, and the ledger would be wrong. An outside write
+therefore increases the version by more than the maximum number of batches under way.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .operations import Set
 
 
 def write_aside(folder: str, ledger: Ledger, version: int) -> list[Set]:
-    """Operations of one `multi` that replace the ledger of this version.
+    """The operations of one `multi` that replace the ledger of this version.
 
-    They move the version on by as many as they are.
+    The version increases by the number of operations.
     """
     data = records.encode_ledger(ledger)
     return [Set(folder, data, version), *[Set(folder, data)] * CLIENT_WINDOW]

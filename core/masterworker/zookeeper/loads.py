@@ -1,7 +1,7 @@
-"""How many tasks each worker has, at the price of one request unless its numbers need more.
+"""Counts each worker's tasks, usually in one request.
 
-A worker that offers both inline executors and others has two bounds, and how many of its tasks
-count against each is seen from the tasks alone. Those are read, payloads and all, within bounds.
+A worker that offers both inline and other executors has two limits, and only the tasks themselves
+tell how many count against each. They are read with their payloads, up to a maximum.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .reader import Reader
 from .session import Session
 
 MOST_READ: Final = 2_000
-"""Tasks read to tell inline ones from others; where there are more, it stays unknown."""
+"""Maximum number of tasks read to tell inline ones from others; beyond it the split is unknown."""
 
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of these tasks after which the rest stays unknown."""
+"""Maximum bytes read of these tasks; beyond it the split is unknown."""
 
 
 def loads(
     session: Session, workers: Mapping[str, Worker], assigned: Mapping[str, int] | None = None
 ) -> dict[str, Load]:
-    """The loads of these workers; `assigned` are their counts of tasks, if they are known."""
+    """The loads of these workers; `assigned` has their numbers of tasks, if already known."""
     if assigned is None:
         assigned = _counts(session, list(workers))
     known: dict[str, Load] = {}
@@ -53,7 +53,7 @@ def _children(found: Found) -> int:
 
 
 def _read(session: Session, workers: Mapping[str, Worker]) -> dict[str, Load]:
-    """The loads of workers whose tasks have to be read, as many of them as the bounds allow."""
+    """The loads of workers whose tasks must be read, for as many workers as the limits allow."""
     folders = {
         name: [paths.assignment(name, task) for task in tasks]
         for name, tasks in _names(session, workers)
@@ -86,7 +86,7 @@ def _names(session: Session, workers: Collection[str]) -> Iterator[tuple[str, li
 
 
 def _in_process(path: str, found: Found, worker: Worker) -> bool:
-    """Whether an assigned task needs a child process, as placement counts it."""
+    """Whether an assigned task counts as one that needs a child process, as in placement."""
     if not isinstance(found, Znode):
         return False
     try:

@@ -1,7 +1,7 @@
-"""Giving a tree its access lists, and finding out whether it has them: `mwctl acl`.
+"""Sets and checks the ACLs of a tree, for `mwctl acl`.
 
-Both are one walk over all that lies below the chroot, which compares each znode's list with the one
-it should have. A tree at work may be walked too: what vanishes meanwhile needs no list any more.
+Both walk the whole tree below the chroot and compare each znode's ACL with the expected one. The
+cluster may be running meanwhile: a znode that disappears needs no ACL.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .session import Session
 T = TypeVar("T")
 
 UNDER_WAY: Final = 64
-"""Requests sent before the first answer is waited for."""
+"""Requests sent before waiting for the first answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One znode: the access list it has, and the one it should have; permissions by identity.
+    """A znode's actual and expected ACL, as permissions by identity.
 
-    `found` is empty for a list that does not even let us read itself.
+    `found` is empty if the ACL itself may not be read.
     """
 
     path: str
@@ -42,44 +42,45 @@ class Listed:
 
     @property
     def sound(self) -> bool:
-        """Whether it has the list it should have."""
+        """Whether the znode has the expected ACL."""
         return self.found == self.wanted
 
 
 class Locked(NamedTuple):
-    """Znodes that had another list than they should have: those changed, and those whose own list
-    keeps us from changing it."""
+    """Znodes that did not have the expected ACL: those changed, and those whose ACL denied the
+    change."""
 
     changed: list[Listed]
     denied: list[Listed]
 
 
 class Lockdown:
-    """The access lists of the tree that a session, an operator's, has come to."""
+    """The ACLs of a tree, as seen by an operator's session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def who(self) -> Identities | None:
-        """Who has which role, as the tree says; None if it is open. Raises NotAuthorized."""
+        """The identities of each role; None if the tree is open. Raises NotAuthorized."""
         record, clients = self._session.read([paths.ACCESS, paths.ACCESS_CLIENTS])
         return identities_in(record, clients)
 
     def lock(self, who: Identities, me: str) -> Locked:
-        """Give every znode its list; return those whose list was another. Can be repeated.
+        """Give every znode its ACL; return those that had another. Can be repeated.
 
-        `me` is who we are: it must be among the operators, or this could never be undone. Raises
-        BadConfiguration, NotAuthorized.
+        `me` is this process's identity. It must be one of the operators, or the change could never
+        be undone. Raises BadConfiguration, NotAuthorized.
         """
         if not self._session.chroot:
             raise BadConfiguration(
-                "the hosts string has no chroot, and the root of ZooKeeper itself is not ours to "
-                "lock: name a path, as in zk1:2181/production"
+                "the hosts string has no chroot, and ZooKeeper's root cannot be locked: add a "
+                "path, as in zk1:2181/production"
             )
         if me not in who.operator:
             raise BadConfiguration(
-                f"you are {me or 'nobody'} to ZooKeeper, and not among the operators: you would "
-                "lock yourself out. Give --credentials or --tls-cert, and name them --operator too"
+                f"your identity ({me or 'none'}) is not one of the operators: you would lock "
+                "yourself out. Give --credentials or --tls-cert, and add that identity with "
+                "--operator"
             )
         self._session.ensure_tree()
         self._session.access = AccessLists(who, me)
@@ -91,7 +92,7 @@ class Lockdown:
         return Locked([one for one in wrong if one.path not in kept_out], denied)
 
     def walk(self, who: Identities) -> Iterator[Listed]:
-        """Every znode below the chroot, and that itself, as it is and as it should be."""
+        """The chroot and every znode below it, with its actual and expected ACL."""
         for path, kind, found in self._lists(self._paths()):
             owners = access.owners_in(kind, found, who)
             yield Listed(path, kind, found, access.entries(kind, who, owners))
@@ -99,7 +100,7 @@ class Lockdown:
     # --- reading -----------------------------------------------------------------------------
 
     def _paths(self) -> Iterator[str]:
-        """All paths whose kind is known, parents first."""
+        """All paths of known kinds, parents first."""
         reader = Reader(self._session)
         yield CHROOT
         yield from (paths.ACCESS, paths.ACCESS_CLIENTS, paths.MASTER)
@@ -115,7 +116,7 @@ class Lockdown:
         known = (path for path in found if _is_known(path))
         for part in _parts(known, UNDER_WAY):
             replies = [
-                self._session.send(GetACL(self._absolute(path)), f"the access list of {path}")
+                self._session.send(GetACL(self._absolute(path)), f"a read of the ACL of {path}")
                 for path in part
             ]
             for path, reply in zip(part, replies, strict=True):
@@ -135,23 +136,23 @@ class Lockdown:
             if refusal is None:
                 return
             if refusal.code == Code.NO_AUTH:
-                raise NotAuthorized(f"ZooKeeper does not let us write {path}: only operators may")
+                raise NotAuthorized(f"ZooKeeper denied writing {path}: only operators may do that")
             if refusal.code == Code.INVALID_ACL:
                 raise BadConfiguration(
-                    "ZooKeeper does not know one of these identities: it takes digest:USER:HASH, "
-                    "and x509:NAME where its zoo.cfg has authProvider.x509; no list was changed"
+                    "ZooKeeper rejected one of these identities: it accepts digest:USER:HASH, and "
+                    "x509:NAME if its zoo.cfg sets authProvider.x509. No ACL was changed"
                 )
             if refusal.code != Code.NODE_EXISTS:
                 raise MasterworkerError(f"{path} cannot be written: {refusal}")
 
     def _set(self, listed: Sequence[Listed]) -> list[Listed]:
-        """Give each the list it should have; return those whose own list does not let us."""
+        """Give each znode its expected ACL; return those whose ACL denied the change."""
         denied = []
         for part in _parts(listed, UNDER_WAY):
             replies = [
                 self._session.send(
                     SetACL(self._absolute(one.path), _as_acl(one.wanted), -1),
-                    f"the change of the access list of {one.path}",
+                    f"a change of the ACL of {one.path}",
                 )
                 for one in part
             ]
@@ -167,7 +168,7 @@ class Lockdown:
 
 
 def _is_known(path: str) -> bool:
-    """Whether it is of a kind that we give access lists to; strangers are left alone."""
+    """Whether the path is of a kind that has an ACL of ours; other znodes are left alone."""
     try:
         access.kind_of(path)
     except KeyError:
@@ -184,7 +185,7 @@ def _by_identity(acls: Iterable[ACL]) -> dict[str, int]:
 
 
 def _as_acl(entries: dict[str, int]) -> list[ACL]:
-    """Entries for kazoo, which takes no more than an integer and two texts."""
+    """The entries in kazoo's format, which holds only an integer and two strings."""
     parted = ((identity.partition(":"), int(granted)) for identity, granted in entries.items())
     return [ACL(granted, Id(scheme, name)) for (scheme, _, name), granted in parted]
 

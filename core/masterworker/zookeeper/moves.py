@@ -1,4 +1,4 @@
-"""Carrying out the primary's moves: each one a unit of a fenced batch, so whole or not at all."""
+"""Carries out the primary's moves, each as an atomic unit of a fenced batch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .survey import Survey
 log = logging.getLogger(__name__)
 
 SLICE: Final = 1_000
-"""Moves carried out together at the most."""
+"""Maximum number of moves carried out together."""
 
 SLICE_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of tasks in memory at which moves are carried out before more is read."""
+"""Bytes of tasks in memory at which moves are carried out before more tasks are read."""
 
 _EPOCH_GUARD: Final = 0
 _CREATE: Final = 0
@@ -31,7 +31,7 @@ _CREATE: Final = 0
 
 @dataclass(slots=True)
 class Summary:
-    """What came of a plan: moves carried out, and moves that the tree had overtaken."""
+    """The outcome of a plan: moves done, moves overtaken by other changes, and unknown outcomes."""
 
     done: int = 0
     overtaken: int = 0
@@ -39,7 +39,7 @@ class Summary:
 
 
 class Mover:
-    """Carries out moves under one epoch, and tells the survey what it changed."""
+    """Carries out moves under one epoch, and updates the survey accordingly."""
 
     def __init__(self, session: Session, survey: Survey, epoch: int) -> None:
         self._session = session
@@ -47,10 +47,10 @@ class Mover:
         self._fence = Check(paths.EPOCH, epoch)
 
     def carry_out(self, moves: Iterable[Move]) -> Summary:
-        """Carry out all moves that still can be. Raises Fenced once another master is the primary.
+        """Carry out all moves that are still possible. Raises Fenced if this epoch is over.
 
-        A move whose source is gone was overtaken, and is forgotten; the next round's reading says
-        what is true now.
+        A move whose source is gone was overtaken and is dropped; the next round reads the new
+        state.
         """
         summary = Summary()
         for units in self._slices(moves):
@@ -90,7 +90,7 @@ class Mover:
             yield units
 
     def _groups(self, units: Iterable[batches.Unit[Move]]) -> Iterator[batches.Group[Move]]:
-        """The units by the worker that their tasks go to, which must still be there."""
+        """The units by target worker, each group guarded by the worker's existence."""
         groups: dict[str, list[batches.Unit[Move]]] = {}
         for unit in units:
             groups.setdefault(unit.about.to_worker, []).append(unit)
@@ -99,7 +99,7 @@ class Mover:
             yield batches.Group(guards, group)
 
     def _with_data(self, moves: Sequence[Move]) -> Iterator[tuple[Move, Znode]]:
-        """Each move with the znode it takes away; moves whose source is gone are forgotten."""
+        """Each move with its source znode; moves whose source is gone are dropped."""
         missing: dict[str, Move] = {}
         for move in moves:
             kept = self._survey.kept.get(move.source)
@@ -125,7 +125,7 @@ class Mover:
         return batches.Unit(move, (create, Delete(move.source, znode.version)))
 
     def _data(self, move: Move, data: bytes) -> bytes:
-        """What the target znode is to hold, when the source holds `data`."""
+        """The target znode's data, given the source's data."""
         if move.status is not None:
             return book.status_data(move.task, move.status)
         worker = self._survey.workers.get(move.to_worker)
@@ -145,23 +145,22 @@ class Mover:
             log.warning("%s", line, extra=line.extra)
 
     def _blocked(self, move: Move, refusal: Refusal) -> None:
-        """The worker is not to be seen; if it has left, the watch on it tells."""
+        """The worker could not be checked; if it has left, its watch reports that."""
         if refusal.code == Code.NO_NODE:
             log.info("worker %s left before it got task %s", move.to_worker, move.task.id)
         else:
-            what = f"it cannot be seen whether worker {move.to_worker} is there: {refusal}"
+            what = f"ZooKeeper refused to check whether worker {move.to_worker} exists: {refusal}"
             self._survey.shun(move.to_worker, what)
 
     def _refused(self, move: Move, refusal: Refusal) -> None:
-        """One move failed for itself alone.
+        """Handle a single move that failed.
 
-        Where a worker's folder takes no task, that is the worker's trouble, and the task waits for
-        another. Where the target is taken the task would be in two places, where something lies
-        below it, it cannot leave, and where its owner is none ZooKeeper knows, nobody could own it:
-        only a stranger to the protocol can have brought that about, and it is set aside for `mwctl
-        audit` to report.
+        If a worker's folder accepts no task, the worker is at fault, and the task waits for another
+        one. The task is quarantined, for `mwctl audit` to report, if its target already exists (it
+        would be in two places), if it has children (it cannot be deleted), or if ZooKeeper does not
+        know its owner. Only a process outside the protocol can have caused these.
         """
-        what = f"it cannot {move.event} to {move.target}: {refusal}"
+        what = f"cannot {move.event} it to {move.target}: {refusal}"
         creating = refusal.index == _CREATE
         of_the_task = (Code.NODE_EXISTS, Code.INVALID_ACL)
         if creating and move.to_worker and refusal.code not in of_the_task:
@@ -171,4 +170,4 @@ class Mover:
         if creating or refusal.code == Code.NOT_EMPTY:
             self._survey.quarantine.add(move.source, what)
         elif refusal.code not in (Code.NO_NODE, Code.BAD_VERSION):
-            log.warning("task %s cannot %s: %s", move.task.id, move.event, refusal)
+            log.warning("task %s: cannot %s it: %s", move.task.id, move.event, refusal)

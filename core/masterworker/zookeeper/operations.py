@@ -1,11 +1,11 @@
-"""Requests as data: the operations of a `multi`, and the requests kazoo lacks, on the wire.
+"""Requests as data: the operations of a `multi`, and the requests that kazoo lacks.
 
 kazoo's client sends any object that has `type`, `serialize` and `deserialize`. `Multi` (operation
-14) is kazoo's own Transaction with plain operations and an exact answer: which operation failed,
-and why. `MultiRead` and `MultiList` (operation 22, ZooKeeper 3.6 and later) read and list many
-znodes in one round trip. They follow org.apache.zookeeper.MultiOperationRecord and MultiResponse
-of ZooKeeper's Java client.
-`WhoAmI` (operation 107, ZooKeeper 3.7 and later) asks who the server takes us for.
+14) is like kazoo's own Transaction, but with plain operations and an exact answer: which operation
+failed, and why. `MultiRead` and `MultiList` (operation 22, ZooKeeper 3.6 and later) read and list
+many znodes in one round trip. They follow org.apache.zookeeper.MultiOperationRecord and
+MultiResponse of ZooKeeper's Java client. `WhoAmI` (operation 107, ZooKeeper 3.7 and later) asks for
+the identities that the server has given the session.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import ClassVar, Final, NamedTuple
 
 
 class Create(NamedTuple):
-    """Create a znode. `owners` are the identities it belongs to, where there are access lists."""
+    """Create a znode. `owners` are the identities it belongs to, in a tree with ACLs."""
 
     path: str
     data: bytes = b""
@@ -27,14 +27,14 @@ class Create(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Delete a znode, of this version unless it is -1."""
+    """Delete a znode if it has this version; -1 stands for any version."""
 
     path: str
     version: int = -1
 
 
 class Set(NamedTuple):
-    """Replace a znode's data, of this version unless it is -1."""
+    """Replace a znode's data if it has this version; -1 stands for any version."""
 
     path: str
     data: bytes
@@ -42,7 +42,7 @@ class Set(NamedTuple):
 
 
 class Check(NamedTuple):
-    """Require that a znode exists, with this version unless it is -1."""
+    """Require that a znode exists with this version; -1 stands for any version."""
 
     path: str
     version: int = -1
@@ -52,7 +52,7 @@ Operation = Create | Delete | Set | Check
 
 
 class Code(IntEnum):
-    """The error codes of ZooKeeper that mean something to us (KeeperException.Code)."""
+    """The ZooKeeper error codes that are handled here (KeeperException.Code)."""
 
     ROLLED_BACK = 0
     RUNTIME_INCONSISTENCY = -2
@@ -68,7 +68,7 @@ class Code(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a `multi` was refused as a whole: its `index`-th operation failed with `code`."""
+    """The reason why a `multi` was refused: its `index`-th operation failed with `code`."""
 
     index: int
     code: int
@@ -81,10 +81,10 @@ class Refusal:
 
 
 class Znode(NamedTuple):
-    """A znode as it was found.
+    """A znode as it was read.
 
-    `created`, `changed` and `children_changed` are transaction ids; `owner` is the session that an
-    ephemeral znode hangs on, else 0; `modified` is when the data was last written, in seconds since
+    `created`, `changed` and `children_changed` are transaction ids; `owner` is the session that
+    owns an ephemeral znode, else 0; `modified` is when the data was last written, in seconds since
     the epoch by ZooKeeper's clock.
     """
 
@@ -99,7 +99,7 @@ class Znode(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A znode that is there and that we may not read; `code` says why."""
+    """A znode that exists but may not be read; `code` is ZooKeeper's error."""
 
     code: int
 
@@ -108,10 +108,10 @@ class Unreadable(NamedTuple):
 
 
 Found = Znode | Unreadable | None
-"""What a read of one path came to; None if there is no such znode."""
+"""The result of reading one path; None if there is no such znode."""
 
 Names = list[str] | Unreadable | None
-"""What listing the children of one path came to; None if there is no such znode."""
+"""The result of listing the children of one path; None if there is no such znode."""
 
 
 _INT = struct.Struct("!i")
@@ -123,7 +123,7 @@ _NO_ERROR: Final = (Code.ROLLED_BACK, Code.RUNTIME_INCONSISTENCY)
 
 
 def pack_acl(entries: Mapping[str, int]) -> bytes:
-    """An access list on the wire: the permissions of each identity `scheme:id`."""
+    """Serialize an ACL: the permissions of each identity `scheme:id`."""
     parts = [_INT.pack(len(entries))]
     for identity, permissions in entries.items():
         scheme, _, name = identity.encode().partition(b":")
@@ -133,11 +133,11 @@ def pack_acl(entries: Mapping[str, int]) -> bytes:
 
 
 OPEN_ACL: Final = pack_acl({"world:anyone": 31})
-"""The access list that lets everybody do everything."""
+"""The ACL that allows everyone everything."""
 
 
 def size(operation: Operation) -> int:
-    """About how many bytes an operation adds to a request."""
+    """The approximate number of bytes that an operation adds to a request."""
     data = getattr(operation, "data", b"")
     return len(operation.path) + len(data) + 64
 
@@ -145,8 +145,8 @@ def size(operation: Operation) -> int:
 class Multi:
     """A `multi`: all operations are carried out, or none is.
 
-    The answer is a list with the Refusal that names the first operation to fail, or with nothing:
-    kazoo goes through the answers to operation 14 in search of paths, so it has to be a list.
+    The answer is a list, empty or with the Refusal of the first operation that failed. It must be a
+    list because kazoo searches the answers to operation 14 for paths.
     """
 
     type: ClassVar[int] = 14
@@ -157,9 +157,9 @@ class Multi:
         chroot: str,
         acl_of: Callable[[Create], bytes] | None = None,
     ) -> None:
-        """`acl_of` has the access list, on the wire, of what is created; None for open ones.
+        """`acl_of` returns the serialized ACL of a znode to create; None makes all of them open.
 
-        Raises TypeError for an operation it does not know. All of it is written here and not in
+        Raises TypeError for an unknown operation. The request is serialized here and not in
         serialize(), which runs on kazoo's thread: an exception there would end that thread.
         """
         self._count = len(operations)
@@ -189,7 +189,7 @@ class Multi:
 def _written(
     operations: Sequence[Operation], chroot: str, acl_of: Callable[[Create], bytes] | None
 ) -> bytes:
-    """The operations of a `multi` on the wire."""
+    """Serialize the operations of a `multi`."""
     parts: list[bytes] = []
     for operation in operations:
         path = (chroot + operation.path).encode()
@@ -218,7 +218,7 @@ def _written(
 
 
 class MultiRead:
-    """The data of many znodes in one request, all as of the same moment on the server asked."""
+    """Read many znodes in one request, all as of the same moment on the server asked."""
 
     type: ClassVar[int] = 22
 
@@ -266,10 +266,11 @@ class MultiRead:
 
 
 class MultiList:
-    """The children's names of several znodes in one request, all as of the same moment.
+    """List the children of several znodes in one request, all as of the same moment.
 
-    The answer has the names of each, None where there is no such znode. Operation 22 like
-    MultiRead; it does not bound the length of the answer, so ask only for folders of known size.
+    The answer has each znode's list of names, or None if it does not exist. This is operation 22
+    like MultiRead. The length of the answer is not limited, so use it only for folders of known
+    size.
     """
 
     type: ClassVar[int] = 22
@@ -310,9 +311,9 @@ class MultiList:
 
 
 class WhoAmI:
-    """The identities that the server has found this session to have, but for its address.
+    """Ask for the identities of this session, except its address.
 
-    The answer is a list of pairs: the scheme, and the name; of a digest without its hash.
+    The answer is a list of (scheme, name) pairs; a digest's name comes without its hash.
     """
 
     type: ClassVar[int] = 107

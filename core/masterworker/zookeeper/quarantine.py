@@ -1,4 +1,4 @@
-"""Znodes that cannot be understood: left where they are, remembered, and in nobody's way."""
+"""Sets aside znodes that cannot be understood: they stay in the tree and block nothing else."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from .operations import Znode
 
 log = logging.getLogger(__name__)
 
-STRANGE_NAME: Final = "its name is none of ours"
+STRANGE_NAME: Final = "its name is not one that masterworker uses"
 
 MOST: Final = 1_000
-"""Znodes of one folder whose reasons are kept and logged; the others are set aside in silence."""
+"""Maximum number of znodes per folder whose reasons are kept and logged; others are set aside
+silently."""
 
 
 class Quarantine:
-    """The names set aside in each folder, with the reasons."""
+    """The quarantined names of each folder, with reasons."""
 
     def __init__(self) -> None:
         self._folders: dict[str, dict[str, str]] = {}
         self._said: dict[str, str] = {}
 
     def add(self, path: str, why: str) -> None:
-        """Set one znode aside, and say so unless the same was said before."""
+        """Quarantine one znode, and log it unless the same was logged before."""
         folder, name = _split(path)
         names = self._folders.setdefault(folder, {})
         if name in names:
@@ -40,27 +41,27 @@ class Quarantine:
             log.warning("quarantined %.300r: %.300s", path, why)
         elif len(self._said) == MOST:
             self._said[""] = ""
-            log.warning("more znodes are quarantined than are logged: see `mwctl audit`")
+            log.warning("further quarantined znodes are not logged: run `mwctl audit` to list them")
 
     def reconsider(self) -> None:
-        """Give what was set aside another chance: somebody may have repaired it.
+        """Read quarantined znodes again, in case they have been repaired.
 
-        Only where it is not too much to be read over and over.
+        Only in folders with few of them, so that no large set is read over and over.
         """
         for folder, names in list(self._folders.items()):
             if len(names) <= MOST:
                 del self._folders[folder]
 
     def forget(self, path: str) -> None:
-        """This znode is gone, or was made anew: give the next of its name a chance."""
+        """Forget a znode that is gone or was recreated, so that its name gets another chance."""
         folder, name = _split(path)
         self._folders.get(folder, {}).pop(name, None)
         self._said.pop(path, None)
 
     def sift(self, folder: str, names: Iterable[str]) -> list[str]:
-        """The names in a fresh listing of a folder that are to be dealt with.
+        """The names in a new listing of a folder that are not quarantined.
 
-        What was set aside and is gone is forgotten, so that a znode made anew gets a new chance.
+        A quarantined name that is gone is forgotten, so that a recreated znode gets another chance.
         """
         names = list(names)
         aside = self._folders.get(folder)
@@ -80,10 +81,10 @@ class Quarantine:
 
 
 def task_at(path: str, znode: Znode) -> Task:
-    """The task in a znode. Raises BadRecord, also for what could never be moved from there."""
+    """The task in a znode. Raises BadRecord, also if the znode could never be moved from there."""
     task = book.movable_task_in(path.rpartition("/")[2], znode.data)
     if znode.children:
-        raise BadRecord(f"a task with {znode.children} children, where nothing belongs")
+        raise BadRecord(f"a task with {znode.children} children, but it must have none")
     return task
 
 

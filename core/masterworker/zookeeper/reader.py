@@ -1,4 +1,4 @@
-"""Reading whole parts of the tree at once, for whoever looks at it from outside."""
+"""Bulk reads of whole parts of the tree, for commands that inspect it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .session import Session
 T = TypeVar("T")
 
 LISTINGS: Final = 64
-"""Listings kept under way."""
+"""Maximum number of listings under way."""
 
 
 class Reader:
-    """Reads through a session that is started, and never writes.
+    """Reads through a started session, and never writes.
 
-    `quarantined` collects, by path, what could not be read or understood, and why.
+    `quarantined` maps the path of each znode that could not be read or understood to the reason.
     """
 
     def __init__(self, session: Session) -> None:
@@ -29,11 +29,11 @@ class Reader:
         self.quarantined: dict[str, str] = {}
 
     def names(self, path: str) -> list[str]:
-        """The children of a znode; none if there is no such znode."""
+        """The names of a znode's children; empty if there is no such znode."""
         return self._sound(path, self.session.children(path).wait() or [])
 
     def names_each(self, folders: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-        """The children of many znodes, several requests under way at a time."""
+        """The names of many znodes' children, with several requests under way at a time."""
         for start in range(0, len(folders), LISTINGS):
             part = folders[start : start + LISTINGS]
             replies = [self.session.children(path) for path in part]
@@ -45,7 +45,7 @@ class Reader:
                     yield path, []
 
     def assigned(self) -> dict[str, list[str]]:
-        """The tasks assigned to each worker that has a folder."""
+        """The tasks assigned to each worker that has an assignment folder."""
         folders = [paths.assignments(name) for name in self.names(paths.ASSIGN)]
         return {last(path): names for path, names in self.names_each(folders)}
 
@@ -57,7 +57,7 @@ class Reader:
     def entries(self, clients: Collection[str] = ()) -> dict[str, Znode]:
         """The children of /status: clients' folders, and plain statuses of the book's clients.
 
-        If `clients` are given, only their folders.
+        With `clients`, only their folders.
         """
         names = [
             f"{paths.STATUS}/{name}"
@@ -73,7 +73,7 @@ class Reader:
         return entries
 
     def finished(self, clients: Collection[str] = ()) -> frozenset[str]:
-        """The tasks that have a status; if `clients` are given, only theirs."""
+        """The tasks that have a status; with `clients`, only theirs."""
         finished = set()
         folders = []
         for name, entry in self.entries(clients).items():
@@ -90,7 +90,7 @@ class Reader:
         return frozenset(finished)
 
     def decoded(self, names: Sequence[str], understand: Callable[[bytes], T]) -> dict[str, T]:
-        """What each znode says, by its name."""
+        """The decoded record of each znode, by name."""
         decoded = {}
         for path, found in self.session.read_each(names):
             if isinstance(found, Znode):
@@ -103,7 +103,7 @@ class Reader:
         return decoded
 
     def _sound(self, path: str, names: list[str]) -> list[str]:
-        """The names that are ours; nobody deals with the others."""
+        """The valid names; the others are quarantined."""
         for name in names:
             if not paths.is_name(name):
                 self.quarantined[f"{path}/{name}"] = STRANGE_NAME
@@ -111,12 +111,12 @@ class Reader:
 
 
 def last(path: str) -> str:
-    """The last part of a path."""
+    """The last component of a path."""
     return path.rpartition("/")[2]
 
 
 def decode(found: Found, understand: Callable[[bytes], T]) -> T | None:
-    """What a znode says, or None if it is not there or cannot be understood."""
+    """The decoded record of a znode; None if it is missing or cannot be understood."""
     if not isinstance(found, Znode):
         return None
     try:

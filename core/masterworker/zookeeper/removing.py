@@ -1,11 +1,11 @@
-"""Removing what is over from /status, many entries in one request.
+"""Removes expired entries of /status, many in one request.
 
-Every removal is fenced and conditional on the version that was read, so whoever was faster (a
-client taking its results, say) wins, and the next sweep decides anew. An entry that is refused is
-left out, and the others of its request go through.
+Every removal is fenced and conditional on the version that was read. If another process changed the
+entry first (a client that takes its results, say), it wins, and the next sweep decides again. A
+refused entry is left out, and the others of its request go through.
 
-Each method is a generator: between two steps, none longer than a few requests, the primary can do
-what is urgent.
+Each method is a generator. Between two steps, none longer than a few requests, the primary can do
+urgent work.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ REMOVED_TOGETHER: Final = 200
 """Folders retired, or statuses of one folder removed, in one `multi`."""
 
 LISTED_TOGETHER: Final = 5_000
-"""Statuses in the folders that are listed in one request; a single folder may have more."""
+"""Maximum number of statuses in folders listed in one request; a single folder may exceed it."""
 
 DROPPED_TOGETHER: Final = 1_000
 """Plain statuses removed in one step."""
 
 ACCEPTED_TOGETHER: Final = limits.JUTE_MAXBUFFER // 64
-"""More tasks than one write of a ledger can accept: creating one takes 73 bytes of the request."""
+"""An upper bound of the tasks that one write of a ledger can accept: each takes at least 73 bytes
+of the request."""
 
 EXPECTED: Final = (Code.NO_NODE, Code.BAD_VERSION, Code.NODE_EXISTS, Code.NOT_EMPTY)
-"""What refuses a removal if somebody else was faster."""
+"""The errors of a removal when another process was faster."""
 
 
 @dataclass(slots=True)
 class _Folder:
-    """A client's folder that is being emptied, as it stands after what was removed so far."""
+    """A client's folder that is being emptied, in its state after the removals so far."""
 
     path: str
     ledger: Ledger
@@ -58,16 +59,16 @@ class _Folder:
     numbers: list[str]
 
     def part(self) -> list[str]:
-        """The statuses that are removed next."""
+        """The statuses to remove next."""
         return self.numbers[:REMOVED_TOGETHER]
 
     def after(self) -> Ledger:
-        """The ledger once they are removed."""
+        """The ledger after they are removed."""
         return replace(self.ledger, expired=self.ledger.expired + len(self.part()))
 
 
 class Remover:
-    """Removes entries of /status under one epoch; what cannot be understood is quarantined."""
+    """Removes entries of /status under one epoch; invalid ones are quarantined."""
 
     def __init__(self, session: Session, quarantine: Quarantine, fence: Check) -> None:
         self._session = session
@@ -84,7 +85,7 @@ class Remover:
             yield
 
     def retire(self, entries: Iterable[Entry]) -> Iterator[None]:
-        """Remove settled folders, and add their ledgers to that of /status."""
+        """Remove settled folders, and add their ledgers to the ledger of /status."""
         root = self._session.get(paths.STATUS)
         if root is None:
             return
@@ -112,14 +113,14 @@ class Remover:
                 self._say_why(_path(some.pop(refusal.index - 2)), refusal)
 
     def _addable(self, entries: Sequence[Entry], total: Ledger) -> tuple[list[Entry], Ledger]:
-        """The entries whose ledgers can be added to the sum so far, and what that comes to."""
+        """The entries whose ledgers can be added to the total so far, and the new total."""
         good = []
         for entry in entries:
             ledger = entry.ledger
             if ledger is None:
                 continue
-            if ledger.accepted > entry.version * ACCEPTED_TOGETHER:  # or it could fill the sum
-                why = f"its ledger was written {entry.version:,} times, too seldom for its counts"
+            if ledger.accepted > entry.version * ACCEPTED_TOGETHER:  # or it could overflow the sum
+                why = f"its ledger has only {entry.version:,} writes, too few for its counts"
                 self._quarantine.add(_path(entry), f"{why}: {ledger}")
                 continue
             after = _add(total, ledger)
@@ -129,7 +130,7 @@ class Remover:
         return good, total
 
     def expire(self, entries: Iterable[Entry]) -> Iterator[None]:
-        """Remove the statuses in clients' folders and enter them in the ledgers as expired."""
+        """Remove the statuses in clients' folders and record them in the ledgers as expired."""
         for some in _parts(entries):
             folders = self._listed(some)
             yield
@@ -147,8 +148,8 @@ class Remover:
     def _listed(self, entries: Sequence[Entry]) -> list[_Folder]:
         """The folders with the names of their statuses.
 
-        The names are listed only now: if a folder has changed since it was judged, one of them may
-        be new. So each is read again after that, and left alone if it has changed.
+        The names are listed only now. If a folder has changed since the decision, one of them may
+        be new, so each folder is read again afterwards and skipped if it has changed.
         """
         names_of = self._session.list_together([_path(entry) for entry in entries])
         again = self._session.read_each([_path(entry) for entry in entries])
@@ -173,7 +174,7 @@ class Remover:
         return Unit(folder, (*booked, *removed))
 
     def _emptier(self, folder: _Folder) -> bool:
-        """Note that a part of a folder was removed; whether there is more."""
+        """Note that a part of a folder was removed; return whether there is more."""
         log.info("housekeeping: %d old statuses of %s expired", len(folder.part()), folder.path)
         moved_on = len(write_aside(folder.path, folder.ledger, 0))
         folder.ledger, folder.version = folder.after(), folder.version + moved_on
@@ -181,7 +182,7 @@ class Remover:
         return self._has_more(folder)
 
     def _eased(self, folder: _Folder, refusal: Refusal) -> bool:
-        """Leave out what a folder was refused for; whether there is more."""
+        """Skip the status for which a folder was refused; return whether there is more."""
         number = refusal.index - len(write_aside(folder.path, folder.ledger, 0))
         if number < 0 or refusal.code != Code.NOT_EMPTY:
             self._say_why(folder.path, refusal)
@@ -196,7 +197,7 @@ class Remover:
     # --- both --------------------------------------------------------------------------------
 
     def _sound(self, path: str, ledger: Ledger) -> bool:
-        """Whether this ledger, which the folder at `path` brings about, can be read again."""
+        """Whether the new ledger of the folder at `path` is valid; quarantine the folder if not."""
         try:
             records.check_ledger(ledger)
         except BadRecord as error:
@@ -205,7 +206,7 @@ class Remover:
         return True
 
     def _commit(self, what: str, units: Sequence[Unit[Entry]]) -> bool:
-        """Carry out what can be; False if the epoch is over."""
+        """Carry out the units that succeed; return False if the epoch is over."""
         report = commit(self._session, self._fence, units)
         for entry, refusal in report.refused:
             self._say_why(_path(entry), refusal)
@@ -221,26 +222,26 @@ class Remover:
 
     def _say_why(self, path: str, refusal: Refusal) -> None:
         if refusal.code not in EXPECTED:
-            log.warning("housekeeping: %s stays: %s", path, refusal)
+            log.warning("housekeeping: %s was not removed: %s", path, refusal)
 
 
 def commit(session: Session, fence: Check, units: Iterable[Unit[T]]) -> Report[T]:
-    """Carry out what can be of the units. Raises ConnectionLost if that is not known of all."""
+    """Carry out the units that succeed. Raises ConnectionLost if some outcomes are unknown."""
     failpoint("cleaner.before-commit")
     report = batches.commit(session, [Group([fence], units)])
     failpoint("cleaner.after-commit")
     if report.unknown:
-        raise ConnectionLost("the connection broke during the housekeeping")
+        raise ConnectionLost("the connection broke during housekeeping")
     return report
 
 
 def mark(znode: Znode) -> tuple[int, int]:
-    """What changes whenever a znode's data or its children do."""
+    """A value that changes whenever a znode's data or its children do."""
     return znode.changed, znode.children_changed
 
 
 def ledger_in(znode: Znode) -> Ledger | None:
-    """The ledger in a znode of /status; None for a plain status, or for data never written.
+    """The ledger in a znode of /status; None for a plain status, or if no data was ever written.
 
     Raises BadRecord.
     """
@@ -252,7 +253,7 @@ def _path(entry: Entry) -> str:
 
 
 def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """The entries in parts that have few enough children to be listed in one request."""
+    """Split the entries into parts with few enough children to list in one request."""
     part: list[Entry] = []
     total = 0
     for entry in entries:

@@ -1,7 +1,7 @@
-"""The answers to requests that are under way, and what kazoo's exceptions mean.
+"""Waiting for requests under way, and the meaning of kazoo's exceptions.
 
-To wait for one is to learn of three ends: it was carried out, it was refused, or nobody knows. The
-third is ConnectionLost, after which whoever asked must read before it writes again.
+A request has one of three outcomes: it was carried out, it was refused, or the outcome is unknown.
+The last raises ConnectionLost; the caller must then read before it writes again.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 REQUIRES_AUTHENTICATION: Final = (
     "ZooKeeper requires its clients to authenticate (enforce.auth.enabled or "
-    "sessionRequireClientSASLAuth), and did not accept what it was shown: give --credentials or "
-    "--tls-cert, and let the server's enforce.auth.schemes have digest or x509; masterworker does "
-    "not speak SASL"
+    "sessionRequireClientSASLAuth) and did not accept this one: give --credentials or --tls-cert, "
+    "and check that the server's enforce.auth.schemes includes digest or x509 (masterworker does "
+    "not support SASL)"
 )
 
 
 class Reply(Generic[T]):
-    """The answer to a request that is under way.
+    """The answer to a request under way.
 
-    It is overdue after `timeout` seconds. `abandon` gives the session up, and is told why; `what`
-    names the request in errors.
+    It is overdue after `timeout` seconds. `abandon` gives up the session and is called with the
+    reason; `what` names the request in errors.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Reply(Generic[T]):
         self.abandon = abandon
 
     def wait(self) -> T | None:
-        """The answer, or None if the znode asked for does not exist.
+        """The answer, or None if the requested znode does not exist.
 
-        Raises ConnectionLost if the connection broke, so that nobody knows whether the request was
-        carried out; SessionLost if the session is over, which it also is once an answer is
-        overdue by the session's timeout; NotAuthorized.
+        Raises ConnectionLost if the connection broke, so that the outcome is unknown; SessionLost
+        if the session is over, which includes an answer overdue by the session timeout;
+        NotAuthorized.
         """
         try:
             answer: T = self._result.get(timeout=max(0.0, self._deadline - time.monotonic()))
@@ -65,7 +65,7 @@ class Reply(Generic[T]):
         except KazooTimeoutError:
             self.abandon(f"no answer to {self._what} for {self._timeout:g} s")
             raise SessionLost(
-                f"no answer to {self._what} in time: the session is given up"
+                f"no answer to {self._what} in time: the session was given up"
             ) from None
         except (SessionExpiredError, ConnectionClosedError) as error:
             self.abandon(f"{type(error).__name__} at {self._what}")
@@ -76,7 +76,7 @@ class Reply(Generic[T]):
             raise NotAuthorized(REQUIRES_AUTHENTICATION) from error
         except (NoAuthError, AuthFailedError) as error:
             raise NotAuthorized(
-                f"ZooKeeper refused {self._what}: the credentials do not suffice"
+                f"ZooKeeper refused {self._what}: this identity lacks the permission"
             ) from error
         except _KazooError as error:
             raise MasterworkerError(
@@ -86,15 +86,15 @@ class Reply(Generic[T]):
 
 
 class Verdict:
-    """The answer to a commit that is under way."""
+    """The answer to a commit under way."""
 
     def __init__(self, reply: Reply[list[Refusal]]) -> None:
         self._reply = reply
 
     def wait(self) -> Refusal | None:
-        """None if all was carried out, else why nothing was. Raises what Reply.wait raises.
+        """None if everything was carried out, else why nothing was. Raises what Reply.wait raises.
 
-        A session that ends while its multi is being handled is told by a refusal.
+        A session that expires while its multi is being handled is reported by a refusal.
         """
         refusals = self._reply.wait()
         if not refusals:

@@ -1,11 +1,10 @@
-"""One ZooKeeper session, from its start to its end: all that the rest of the house knows of kazoo.
+"""One ZooKeeper session, from start to end; other modules use kazoo only through it.
 
-A session is never used again once it is lost: kazoo would go on with a new one behind our back,
-and send in it what was meant for the old. Whoever held it makes a new Session, and whatever hung
-on the old one (an office, an incarnation) is over.
+A lost session is never used again: kazoo would silently continue with a new one, and send in it
+requests meant for the old one. The owner creates a new Session, and everything tied to the old one
+(a term as primary, an incarnation) is over.
 
-Callbacks of kazoo's threads do nothing here but set flags; everything else happens in the thread
-that asks.
+Callbacks on kazoo's threads only set flags; all other work happens in the calling thread.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ from .replies import Reply, Verdict
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT: Final = 10.0
-"""Seconds of silence after which ZooKeeper ends a session, unless somebody asks for others."""
+"""Default session timeout: seconds of silence after which ZooKeeper ends a session."""
 
 CONNECT_TIMEOUT: Final = 6.0
-"""Seconds to wait for the first connection: with a command's own start it stays below 10."""
+"""Seconds to wait for the first connection; with the start of a command it stays below 10 s."""
 
 POLL_INTERVAL: Final = 0.05
-"""Seconds between looks at whether there is still hope for a first connection."""
+"""Seconds between checks whether the first connection can still succeed."""
 
 MISSED_BEATS: Final = 4
-"""Heartbeats without an answer after which a connection is taken for dead; they come six to a
-timeout. They are counted, not timed: a machine that stood still has just not read the answers."""
+"""Unanswered heartbeats after which a connection counts as dead; six are sent per timeout. They are
+counted, not timed, because a machine that was suspended has only not read the answers yet."""
 
 FIRST_READ: Final = 16
-"""Znodes in a multi-read while nothing is known of their sizes."""
+"""Znodes in a multi-read while their sizes are unknown."""
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds to wait for kazoo to close a session; its stop() can hang after failed authentication."""
@@ -71,9 +70,9 @@ CLOSE_TIMEOUT: Final = 5.0
 class Session:
     """A ZooKeeper session.
 
-    `login` is what is shown to ZooKeeper. `wake` is set whenever the connection's state changes or
-    a watch fires; the owner's loop waits on it. Times are seconds. `access` has the access lists of
-    a locked tree, None for an open one, from when the session has started.
+    `login` is what the session presents to ZooKeeper. `wake` is set whenever the connection's state
+    changes or a watch fires; the owner's loop waits on it. Times are seconds. Once the session has
+    started, `access` has the ACLs of a locked tree, or None for an open one.
     """
 
     def __init__(
@@ -91,19 +90,19 @@ class Session:
         self._lost = threading.Event()
         self._confirmed = time.monotonic()
         self._unanswered: deque[float] = deque()
-        """When the heartbeats were sent that are not answered yet, on this connection."""
+        """Send times of this connection's heartbeats that are not answered yet."""
         self._read_count = FIRST_READ
         self._kazoo = kazoo_client(hosts, self._login, timeout)
         self._kazoo.add_listener(self._state_changed)
         self._handshakes = Handshakes(self._kazoo, timeout, self.abandon)
 
-    # --- its life ----------------------------------------------------------------------------
+    # --- life cycle --------------------------------------------------------------------------
 
     def start(self, connect_timeout: float = CONNECT_TIMEOUT) -> None:
-        """Connect, and learn whether the tree is locked.
+        """Connect, and find out whether the tree is locked.
 
-        Raises Unavailable, naming the hosts tried, if nobody answers in time; NotAuthorized if the
-        tree is locked and does not know us.
+        Raises Unavailable, naming the hosts tried, if no server answers in time; NotAuthorized if
+        the tree is locked and does not know this process's identity.
         """
         connected = self._kazoo.start_async()
         until = time.monotonic() + connect_timeout
@@ -130,7 +129,7 @@ class Session:
             )
         if self._handshakes.unknown:
             names = ", ".join(self._handshakes.unknown)
-            log.warning("unknown host %s in %s: it is left out", names, self.hosts)
+            log.warning("ignoring unknown host %s in %s: check --hosts", names, self.hosts)
         self._confirmed = time.monotonic()
         try:
             self.access = learn(self, self._login)
@@ -143,7 +142,7 @@ class Session:
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End the session, so that its ephemeral znodes vanish at once. Can be called twice.
 
-        What is not closed within `timeout` seconds goes on closing in the background.
+        A session that is not closed within `timeout` seconds continues closing in the background.
         """
         self._lost.set()
         closer = threading.Thread(target=self._close, name="close-session", daemon=True)
@@ -160,7 +159,7 @@ class Session:
             log.warning("closing the session with %s: %r", self.hosts, error)
 
     def abandon(self, why: str) -> None:
-        """Declare the session lost, whatever kazoo thinks of it."""
+        """Declare the session lost, whatever state kazoo reports."""
         if not self._lost.is_set():
             log.warning("session with %s lost: %s", self.hosts, why)
         self._lost.set()
@@ -177,12 +176,12 @@ class Session:
 
     @property
     def chroot(self) -> str:
-        """The path that all others are below; empty for none."""
+        """The path prefix of all others; empty for none."""
         return str(self._kazoo.chroot)
 
     @property
     def me(self) -> tuple[str, ...]:
-        """The owners of what this process creates for itself; none in an open tree."""
+        """The owners of znodes that this process creates for itself; none in an open tree."""
         return (self.access.me,) if self.access else ()
 
     @property
@@ -197,34 +196,34 @@ class Session:
 
     @property
     def timeout(self) -> float:
-        """Seconds of silence after which the server ends the session, as it agreed to."""
+        """The session timeout negotiated with the server, in seconds."""
         return self._handshakes.timeout
 
     @property
     def identity(self) -> int:
-        """The session's number on the server, which ephemeral znodes name as their owner."""
+        """The session's id on the server, which ephemeral znodes have as their owner."""
         client = self._kazoo.client_id
         return 0 if client is None else int(client[0])
 
-    # --- being heard -------------------------------------------------------------------------
+    # --- heartbeats --------------------------------------------------------------------------
 
     @property
     def confirmed(self) -> float:
-        """The latest monotonic second at which we know the session was alive at the leader.
+        """The latest monotonic second at which the session is known to have been alive.
 
-        It is when the newest answered heartbeat was *sent*: the leader handled it later.
+        This is when the newest answered heartbeat was *sent*: the leader handled it later.
         """
         return self._confirmed
 
     def beat(self) -> None:
-        """Send a heartbeat that the leader has to answer; `confirmed` tells of its return.
+        """Send a heartbeat that the leader must answer; `confirmed` then advances.
 
-        A `sync`, because a follower cut off from its leader goes on answering reads for a while
-        after the leader has ended the session.
+        The heartbeat is a `sync`, because a follower cut off from its leader continues to answer
+        reads for a while after the leader has ended the session.
 
-        If too many have gone unanswered, the connection is given up instead. kazoo finds a dead
-        connection by pings, and sends none while there are requests to be sent: these very
-        heartbeats would keep it, and where they arrive the session too, for ever.
+        If too many heartbeats are unanswered, the connection is dropped instead. kazoo detects a
+        dead connection by pings, but sends none while there are requests to send. These heartbeats
+        would therefore keep a dead connection forever, and the session too wherever they arrive.
         """
         if len(self._unanswered) >= MISSED_BEATS:
             internals.drop_connection(self._kazoo)
@@ -239,9 +238,9 @@ class Session:
         self._kazoo.sync_async("/").rawlink(answered)
 
     def catch_up(self) -> None:
-        """Let the server asked catch up with its leader.
+        """Let the server catch up with its leader.
 
-        A new session may have come to one that lags behind what an earlier session of ours saw.
+        A new session may be connected to a server that lags behind what an earlier session saw.
         """
         self._require()
         self._reply(self._kazoo.sync_async("/"), "a sync").wait()
@@ -258,7 +257,7 @@ class Session:
         """The names of a znode's children; `watch` is called once when they next change."""
         self._require()
         result = self._kazoo.get_children_async(path, watch=watch)
-        return self._reply(result, f"the list of {path}")
+        return self._reply(result, f"a listing of {path}")
 
     def get(self, path: str, watch: Callable[[Any], None] | None = None) -> Znode | None:
         """A znode's data; `watch` is called once when it next changes."""
@@ -267,10 +266,10 @@ class Session:
     def ask(
         self, path: str, watch: Callable[[Any], None] | None = None
     ) -> Callable[[], Znode | None]:
-        """Ask for a znode's data, and return what waits for it: several can be under way."""
+        """Request a znode's data; the returned function waits for it. Several can be under way."""
         self._require()
         result = self._kazoo.get_async(path, watch=watch)
-        reply = self._reply(result, f"the data of {path}")
+        reply = self._reply(result, f"a read of {path}")
 
         def wait() -> Znode | None:
             answer = reply.wait()
@@ -288,17 +287,17 @@ class Session:
         """Whether a znode exists; `watch` is called once when that changes, or its data does."""
         self._require()
         result = self._kazoo.exists_async(path, watch=watch)
-        return self._reply(result, f"the existence of {path}").wait() is not None
+        return self._reply(result, f"a check of {path}").wait() is not None
 
     def read(self, names: Sequence[str]) -> list[Found]:
-        """The data of a few znodes, all as of one moment: it is one request, however many."""
+        """The data of a few znodes, all as of one moment; always a single request."""
         return self._ask(names).wait() or []
 
     def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, Found]]:
-        """The data of many znodes one by one, in as few requests as their sizes allow.
+        """Read the data of many znodes one by one, in as few requests as their sizes allow.
 
-        Sizes are known only afterwards, so the count per request adapts: it doubles while replies
-        are small and shrinks when they are not.
+        Sizes are known only after the read, so the number per request adapts: it doubles while
+        replies are small and shrinks when they are large.
         """
         start = 0
         while start < len(names):
@@ -312,16 +311,16 @@ class Session:
             yield from zip(part, answer, strict=True)
 
     def list_together(self, names: Sequence[str]) -> list[Names]:
-        """The children's names of several znodes, in one request: few, or of few children."""
-        what = f"the lists of {len(names)} znodes at {names[0]}"
+        """The names of several znodes' children in one request; use it for small listings only."""
+        what = f"a listing of {len(names)} znodes, the first {names[0]}"
         return self.send(MultiList(names, self.chroot), what).wait() or []
 
     def _ask(self, names: Sequence[str]) -> Reply[list[Found]]:
-        what = f"a read of {len(names)} znodes at {names[0]}"
+        what = f"a read of {len(names)} znodes, the first {names[0]}"
         return self.send(MultiRead(names, self.chroot), what)
 
     def send(self, request: Any, what: str) -> Reply[Any]:
-        """Send a request of any kind; `what` names it in errors."""
+        """Send a request of any type; `what` names it in errors."""
         self._require()
         return self._reply(internals.submit(self._kazoo, request), what)
 
@@ -331,7 +330,7 @@ class Session:
     def _require(self) -> None:
         """Raise unless a request can be sent now.
 
-        kazoo would queue it, and its reply be overdue while the session is only waiting.
+        kazoo would queue it, and its reply would be overdue while the session only waits.
         """
         if self.lost:
             raise SessionLost(f"the session with {self.hosts} is over")
@@ -339,19 +338,19 @@ class Session:
             raise ConnectionLost(f"there is no connection to ZooKeeper at {self.hosts} now")
 
     def ensure_tree(self) -> None:
-        """Create the chroot and the folders every role relies on, where they are missing."""
+        """Create the chroot and the folders that every role relies on, if missing."""
         chroot = self.chroot
         parts = [part for part in chroot.split("/") if part]
         wanted = ["/" + "/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
         above = len(wanted)
         wanted += [chroot + folder for folder in paths.FOLDERS]
-        reply: Reply[list[Found]] = self.send(MultiRead(wanted, ""), f"the tree at {chroot}/")
+        reply: Reply[list[Found]] = self.send(MultiRead(wanted, ""), f"a read of {chroot}/")
         for depth, found in enumerate(reply.wait() or []):
             if found is None:
                 self._make(wanted[depth], chroot if depth >= above else "")
 
     def _make(self, path: str, chroot: str) -> None:
-        """Make a folder of ours, or with no chroot, one above it; it may be there by now."""
+        """Create a folder of the tree, or a part of the chroot; it may exist by now."""
         acl_of = self.access.of if self.access and chroot else None
         request = Multi([Create(path.removeprefix(chroot))], chroot, acl_of)
         refusal = Verdict(self.send(request, f"the creation of {path}")).wait()
@@ -361,14 +360,14 @@ class Session:
 
 def _refused(refusal: Refusal, path: str) -> MasterworkerError:
     if refusal.code == Code.NO_AUTH:
-        return NotAuthorized(f"ZooKeeper does not let us create {path}: the credentials do not do")
+        return NotAuthorized(f"ZooKeeper denied creating {path}: check --credentials or --tls-cert")
     return MasterworkerError(f"ZooKeeper refused to create {path}: {refusal}")
 
 
 def _next_count(count: int, read: int, size: int) -> int:
-    """How many znodes to ask for next, after a request for up to `count` brought `read` of them.
+    """How many znodes to request next, after a request for up to `count` returned `read` of them.
 
-    `size` is how many bytes those had.
+    `size` is their total number of bytes.
     """
     fitting = limits.READ_BYTES * read // max(size, 1)
     return max(1, min(limits.READ_COUNT, 2 * count, fitting))

@@ -1,7 +1,7 @@
-"""The primary's view of the tree, kept up to date at the price of what changed.
+"""The primary's view of the tree, kept up to date at a cost proportional to the changes.
 
-Folders are listed again only when their watch fired, new znodes are read in bulk, and what is known
-is kept as headers. What cannot be understood is quarantined.
+Folders are listed again only after their watch has fired, new znodes are read in bulk, and only
+headers are kept. Znodes that cannot be understood are quarantined.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from .watched import Listing, Value
 log = logging.getLogger(__name__)
 
 HEADERS_PER_ROUND: Final = 5_000
-"""Pending tasks read in one round at the most, so that a round stays short."""
+"""Maximum number of pending tasks read in one round, so that a round stays short."""
 
 BYTES_PER_ROUND: Final = 32 * 1024 * 1024
-"""Bytes of pending tasks read in one round before the rest is left to the next."""
+"""Bytes of pending tasks read in one round; the rest is left to the next round."""
 
 KEPT: Final = 16 * 1024
-"""Bytes up to which a task's data is kept for the rest of the round in which it was read."""
+"""Maximum size in bytes of a task whose data is kept for the rest of its round."""
 
 LISTING_SHARE: Final = 0.1
 """The share of its time that a primary spends on listing /tasks: a million names take a second."""
 
 SHORT_LISTING: Final = 0.01
-"""Seconds that a listing may take before the share counts: in a short one, most is the round trip,
-and putting the next off would only make tasks wait."""
+"""Listings up to this many seconds do not count towards the share: most of a short one is the round
+trip, and postponing the next would only delay tasks."""
 
 SECONDS_PER_NAME: Final = 10e-6
-"""The most that a listing may count for, by its length; a name costs 1 to 2 µs. What it took beyond
-that was spent on waiting for a ZooKeeper that stood still, and to wait nine times as long again
-would only make tasks wait too."""
+"""Maximum seconds per name that a listing counts for; a name costs 1 to 2 µs. Any further time was
+spent waiting for a stalled ZooKeeper, and waiting nine times as long again would only delay
+tasks."""
 
 
 UNDER_WAY: Final = 250
-"""Folders or announcements asked for before the first answer is awaited."""
+"""Folders or announcements requested before waiting for the first answer."""
 
 WatchedT = TypeVar("WatchedT", Listing, Value)
 
 
 class Survey:
-    """What one primary knows, from the day it took office.
+    """The knowledge of one primary since it was elected.
 
-    `workers`, `assigned` and `backlog` are what the plan is made from. `kept` holds the znodes of
-    small pending tasks read in this round, so that assigning them needs no second reading.
+    `workers`, `assigned` and `backlog` are the input of the plan. `kept` holds the znodes of small
+    pending tasks read in this round, so that they need not be read again to be assigned.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class Survey:
         self.kept: dict[str, Znode] = {}
 
     def refresh(self) -> None:
-        """Read whatever may have changed.
+        """Read everything that may have changed.
 
-        Assignments before workers: a worker registers together with its folder, so a folder seen
-        without its worker in the *later* reading belongs to a worker that is gone.
+        Assignments are read before workers. A worker registers together with its folder, so a
+        folder whose worker is missing from the *later* read belongs to a worker that is gone.
         """
         self.kept.clear()
         self._refresh_assignments()
@@ -97,11 +97,11 @@ class Survey:
         self._next_due = self.backlog.wake(self._clock())
 
     def snapshot(self) -> Snapshot:
-        """What is known now. It shares memory with the survey: use it before the next change."""
+        """The current view. It shares memory with the survey: use it before the next change."""
         return Snapshot(self.workers, self.assigned, self.backlog.queues)
 
     def forget(self, task: str, worker: str = "") -> None:
-        """A task is no longer with this worker, or, with no worker named, no longer pending."""
+        """Remove a task from this worker or, without a worker, from the pending tasks."""
         if worker:
             self.assigned.get(worker, {}).pop(task, None)
         else:
@@ -113,12 +113,12 @@ class Survey:
         return (announced.owner,) if announced is not None and announced.owner else ()
 
     def shun(self, worker: str, why: str) -> None:
-        """Give this worker no more tasks: its folder cannot be written to."""
+        """Give this worker no more tasks, because its folder cannot be written."""
         self.quarantine.add(paths.assignments(worker), why)
         self._folders_listed(self._assignments.keys() - {worker})
 
     def doubt(self) -> None:
-        """Believe nothing any more: the next refresh lists everything again."""
+        """Discard the current view: the next refresh lists everything again."""
         for listing in (self._folders, self._registered, self._tasks, *self._assignments.values()):
             listing.stale = True
         for announcement in self._announcements.values():
@@ -127,7 +127,7 @@ class Survey:
         self._list_tasks_from = 0.0
 
     def next_look(self) -> float | None:
-        """The monotonic second at which something that was put off is due; None if nothing was."""
+        """The monotonic second at which postponed work is due; None if there is none."""
         if self.backlog.has_unread:
             return self._clock()
         listing = self._list_tasks_from if self._tasks.stale else None
@@ -187,9 +187,10 @@ class Survey:
         self.workers.pop(name, None)
 
     def _worker(self, value: Value) -> Worker | None:
-        """The worker as announced, None if it is gone.
+        """The worker as announced; None if it is gone.
 
-        One that cannot be understood is there all the same: it keeps its tasks and gets none.
+        A worker whose announcement cannot be understood still exists: it keeps its tasks but gets
+        no new ones.
         """
         try:
             znode = value.read()
@@ -200,12 +201,12 @@ class Survey:
             return Worker({}, 0, 0)
 
     def _known(self, worker: Worker) -> Worker:
-        """The worker, if it could read what it is given. Raises BadRecord."""
+        """The worker, if it is allowed to read its tasks. Raises BadRecord."""
         access = self._session.access
         if access is not None and worker.owner not in access.who.worker:
             raise BadRecord(
                 f"its identity, {worker.owner or 'none'}, was not among the workers' when this "
-                "master started: name it to `mwctl acl init`, then restart the masters"
+                "master started: add it with `mwctl acl init`, then restart the masters"
             )
         return worker
 
@@ -237,18 +238,18 @@ class Survey:
             if total > BYTES_PER_ROUND:
                 self.backlog.put_off(name.rpartition("/")[2] for name in unread[count:])
                 break
-        arrived.sort(key=lambda pair: pair[0])  # the listing comes in no order
+        arrived.sort(key=lambda pair: pair[0])  # a listing has no order
         for _, task in arrived:
             resting = retry.rest(task, self._wall_clock()) if task.history else 0.0
             self.backlog.add(task, self._clock() + resting if resting else None)
 
-    # --- understanding -----------------------------------------------------------------------
+    # --- decoding ----------------------------------------------------------------------------
 
     def _sift(self, listing: Listing) -> list[str]:
         return self.quarantine.sift(listing.path, listing.read() or [])
 
     def _understand(self, path: str, found: Found) -> Task | None:
-        """The task in a znode; None if it is gone, or cannot be understood and was set aside."""
+        """The task in a znode; None if it is gone, or invalid and now quarantined."""
         if found is None:
             return None
         if isinstance(found, Unreadable):
@@ -262,7 +263,7 @@ class Survey:
 
 
 def _asked(stale: Mapping[str, WatchedT]) -> Iterator[tuple[str, WatchedT]]:
-    """Each of these with its answer under way: one round trip for many, not one for each."""
+    """Each of these with its request under way: one round trip for many."""
     stream = iter(stale.items())
     while some := list(islice(stream, UNDER_WAY)):
         for _, watched in some:

@@ -1,12 +1,12 @@
-"""The tasks of a cluster in the order in which they were submitted, filtered, newest last.
+"""Lists and filters a cluster's tasks in the order of submission, newest last.
 
-The time of submission stands in each task's znode, so all that may match are read, in bulk: their
-payloads pass through, and a row of each match is kept. Names narrow down what is read: a state and
-a worker choose folders, a client chooses names.
+The submission time is in each task's znode, so all candidates are read in bulk. Their payloads are
+discarded, and one row is kept for each match. Filters limit what is read: a state or a worker
+selects folders, a client selects names.
 
-A cluster at work moves tasks on while they are read. Each kind of place is listed and read before
-the next one of a task's way, so one that moves is seen twice rather than not at all, and counts
-once, where it was last.
+A running cluster moves tasks during the read. Places are listed and read in the order of a task's
+life, so a task that moves is seen twice rather than not at all. It then counts once, in its latest
+place.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ FOR_EVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which tasks to list: those that match everything that is given.
+    """Filters for the tasks to list; a task must match all that are given.
 
-    An empty collection matches all. `since` and `until` bound the time of submission, in seconds
-    since the epoch.
+    An empty collection matches all. `since` and `until` limit the submission time, in seconds since
+    the epoch.
     """
 
     states: Collection[State] = ()
@@ -46,7 +46,7 @@ class Wanted:
     until: float = FOR_EVER
 
     def matches(self, row: TaskRow) -> bool:
-        """Whether a task is one of them."""
+        """Whether a task matches."""
         return (
             _among(row.state, self.states)
             and _among(row.executor, self.executors)
@@ -61,9 +61,9 @@ class Wanted:
 
 
 class TaskList:
-    """The newest `limit` tasks that match, or all of them if `limit` is None.
+    """The newest `limit` matching tasks, or all of them if `limit` is None.
 
-    `rows()` has them, oldest first, and `matching` is how many match altogether.
+    `rows()` returns them, oldest first; `matching` is the total number of matches.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -73,7 +73,7 @@ class TaskList:
         self.matching = 0
 
     def add(self, row: TaskRow) -> None:
-        """Take in a task that matches; what is older than the newest `limit` is dropped."""
+        """Add a matching task; tasks older than the newest `limit` are dropped."""
         if row.id in self._rows:
             self._rows[row.id] = row
             return
@@ -91,13 +91,13 @@ class TaskList:
         self._rows[row.id] = row
 
     def rows(self) -> Iterator[TaskRow]:
-        """The tasks in the order of their submission."""
+        """The tasks in the order of submission."""
         for key in sorted(self._oldest_first):
             yield self._rows[key[3]]
 
 
 def list_tasks(session: Session, wanted: Wanted, limit: int | None) -> TaskList:
-    """Read the tasks that match. Raises what Reply.wait raises."""
+    """Read the matching tasks. Raises what Reply.wait raises."""
     found = TaskList(limit)
     reader = Reader(session)
     for state, names in _places(reader, wanted):
@@ -109,7 +109,7 @@ def list_tasks(session: Session, wanted: Wanted, limit: int | None) -> TaskList:
 
 
 def _places(reader: Reader, wanted: Wanted) -> Iterator[tuple[State, list[str]]]:
-    """Where tasks that match can be, place by place in the order of a task's life."""
+    """The places of candidate tasks, in the order of a task's life."""
     if wanted.any_of(State.PENDING) and not wanted.workers:
         names = reader.names(paths.TASKS)
         yield State.PENDING, [paths.task(name) for name in names if _of_client(name, wanted)]
@@ -138,13 +138,13 @@ def _among(value: str, wanted: Collection[str]) -> bool:
 
 
 def _key(row: TaskRow) -> Key:
-    """By time, then tasks of one client in the order of their numbers."""
+    """Sort by time, then by number within one client."""
     client, number = paths.split_task(row.id) if paths.is_task(row.id) else (row.id, 0)
     return row.submitted, client, number, row.id
 
 
 def _row(path: str, state: State, found: Found) -> TaskRow | None:
-    """A task in a list; None if it is not there any more."""
+    """The row of a task; None if it is gone."""
     if not isinstance(found, Znode):
         return None
     name = _name(path)

@@ -1,12 +1,12 @@
-"""TLS for kazoo: connections made and judged here, since kazoo's own do three things amiss.
+"""TLS connections for kazoo, which work around three problems of its own.
 
-kazoo also trusts every authority the system trusts; a private cluster's servers are signed by its
-own. It reads the key's file only at each connection, and finds a wrong one only then; an encrypted
-key without a password makes OpenSSL ask at the terminal. And it waits for the socket even when what
-it wants lies decrypted in memory already, if several answers came in one record.
+kazoo also trusts all of the system's authorities, although a private cluster's servers are signed
+by its own. It loads the key file only at each connection, so errors show up only then, and an
+encrypted key without a password makes OpenSSL prompt at the terminal. It also waits for the socket
+even when the data is already decrypted in memory, because several answers came in one record.
 
-Certificates end, and are replaced under those who are at work. So the files are read at the start
-and again at each connection, and while they are not usable, what was read before still is.
+Certificates expire and are replaced while processes run. The files are therefore read at the start
+and again at each connection; while they are not usable, the previous ones stay in effect.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..words.login import Tls
 log = logging.getLogger(__name__)
 
 Opener = Callable[..., socket.socket]
-"""kazoo's way to open a connection: an address, and as keywords a timeout and the host's name."""
+"""kazoo's function to open a connection: an address, and the keywords timeout and hostname."""
 
 
 def use(kazoo: KazooClient, tls: Tls) -> None:
-    """Make a kazoo client speak TLS. Raises BadConfiguration if the files are not usable."""
+    """Make a kazoo client use TLS. Raises BadConfiguration if the files are not usable."""
     context = context_for(tls)
     handler = kazoo.handler
     select = handler.select
@@ -41,7 +41,7 @@ def use(kazoo: KazooClient, tls: Tls) -> None:
         try:
             context = context_for(tls)
         except BadConfiguration as error:
-            log.warning("%s; going on with what was read before", error)
+            log.warning("%s; still using the files as read before", error)
         plain = socket.create_connection(address, timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return context.wrap_socket(plain, server_hostname=hostname or address[0])
@@ -61,8 +61,8 @@ def use(kazoo: KazooClient, tls: Tls) -> None:
 
 
 def context_for(tls: Tls) -> ssl.SSLContext:
-    """What these files come to. Raises BadConfiguration, naming the file that is wrong."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it requires and checks certificates
+    """The SSL context for these files. Raises BadConfiguration, naming the invalid file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # requires and verifies certificates
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = tls.check_hostname
     try:
@@ -73,25 +73,25 @@ def context_for(tls: Tls) -> ssl.SSLContext:
         ) from None
     if tls.cert:
         try:
-            # With no password given, OpenSSL must not ask for one at the terminal.
+            # Without a password, OpenSSL must not prompt for one at the terminal.
             context.load_cert_chain(tls.cert, tls.key, password=lambda: tls.key_password)
         except OSError as error:
             raise BadConfiguration(
-                f"cannot use the TLS certificate in {tls.cert} with the key in {tls.key} (do they "
-                f"belong together, and is the key's password right?): {error.strerror}"
+                f"cannot use the TLS certificate in {tls.cert} with the key in {tls.key} (check "
+                f"that they belong together and the key's password): {error.strerror}"
             ) from None
     return context
 
 
 def is_distrust(failure: BaseException) -> bool:
-    """Whether a connection failed since one side did not accept the other's certificate."""
+    """Whether a connection failed because one side rejected the other's certificate."""
     if isinstance(failure, ssl.SSLCertVerificationError):
         return True
     return isinstance(failure, ssl.SSLError) and "ALERT" in str(failure.reason)
 
 
 def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unavailable | None:
-    """What to say of the last connection that failed; None if it had nothing to do with TLS."""
+    """The error for the last failed connection; None if it had nothing to do with TLS."""
     if tls is None or failure is None:
         return None
     if isinstance(failure, ssl.SSLCertVerificationError):
@@ -105,7 +105,7 @@ def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unava
         shown = f"the certificate in {tls.cert}" if tls.cert else "no certificate"
         return NotTrusted(
             f"ZooKeeper at {hosts} ended the TLS handshake ({reason}); it was shown {shown}: give "
-            "--tls-cert and --tls-key with one that its ssl.trustStore knows"
+            "--tls-cert and --tls-key with a certificate that its ssl.trustStore trusts"
         )
     if isinstance(failure, ssl.SSLError | ConnectionResetError):
         return Unavailable(

@@ -1,7 +1,7 @@
-"""Whether a cluster's tree is where a hosts string points: asked before anything is looked for.
+"""Checks that a cluster's tree exists at a hosts string, before anything is looked up.
 
-Masters and workers create the tree. All others must find it: a typo in a chroot would otherwise
-look like a healthy cluster with nothing to do.
+Masters and workers create the tree. All other commands require it: otherwise a typo in the chroot
+would look like a healthy cluster without work.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ..words.errors import ConnectionLost, SessionLost, Unavailable
 from .session import Session
 
 PATIENCE: Final = 1.0
-"""Seconds that a master may take to create all folders once the first of them is there."""
+"""Seconds that a master may take to create all folders after the first one."""
 
 _PAUSE: Final = 0.05
 
 
 def require(session: Session, *, incomplete: bool = False) -> None:
-    """Raise Unavailable, saying what to check, if the tree is missing.
+    """Raise Unavailable, naming what to check, if the tree is missing.
 
-    With `incomplete`, a part of it is enough.
+    With `incomplete`, a part of the tree is enough.
     """
     deadline = time.monotonic() + PATIENCE
     while missing := _missing(session):
@@ -32,8 +32,8 @@ def require(session: Session, *, incomplete: bool = False) -> None:
             return
         if time.monotonic() >= deadline:
             raise Unavailable(
-                f"the cluster's tree at {session.hosts} is incomplete, {', '.join(missing)} is "
-                "missing: start a master there, which creates it again, and run `mwctl audit`"
+                f"the cluster's tree at {session.hosts} is incomplete: {', '.join(missing)} is "
+                "missing. Start a master there, which creates it again, and run `mwctl audit`"
             )
         time.sleep(_PAUSE)
 

@@ -1,6 +1,6 @@
-"""What an inspection finds, as data: the cluster, a task in a list, a task with all its details.
+"""The results of an inspection as data: the cluster, a row of a task list, a task in detail.
 
-`to_dict` gives what `mwctl` prints as JSON: a contract, described in docs/cli.md.
+`to_dict` returns what `mwctl` prints as JSON, a contract described in docs/cli.md.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..words.model import Attempt, Master, State, Worker
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The masters and workers, and how many tasks are where; quarantined znodes count too.
+    """The masters and workers, and the number of tasks in each state, quarantined znodes included.
 
-    `loads` says of each worker how many of its tasks run in child processes, `assigned` how many it
-    has altogether.
+    For each worker, `assigned` is its number of tasks, and `loads` says how many of them run in
+    child processes.
     """
 
     primary: Master | None
@@ -31,7 +31,7 @@ class ClusterStatus:
     loads: Mapping[str, Load]
 
     def to_dict(self) -> dict[str, Any]:
-        """The status as `mwctl status -o json` prints it."""
+        """The status as printed by `mwctl status -o json`."""
         primary = self.primary
         return {
             "primary": None if primary is None else _master(primary) | {"epoch": self.epoch},
@@ -64,7 +64,7 @@ class TaskRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """All there is to know of one task."""
+    """All details of one task."""
 
     id: str
     state: State
@@ -78,7 +78,7 @@ class TaskView:
     sealed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The task as `mwctl tasks show -o json` prints it."""
+        """The task as printed by `mwctl tasks show -o json`."""
         return {
             "id": self.id,
             "state": self.state.value,

@@ -1,8 +1,8 @@
-"""Things read again only when a watch says they may have changed.
+"""Values that are read again only after a watch reports a possible change.
 
-Level-triggered: the watch sets a flag and wakes the owner's loop, which reads the whole truth. What
-kind of event it was, or how many were folded into one, does not matter. A reconnection sets the
-flag too, since watches may have been missed.
+Watches are level-triggered: a watch sets a flag and wakes the owner's loop, which reads the full
+state. The kind of event, and the number of events folded into one, do not matter. A reconnection
+also sets the flag, since watches may have been missed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Watched:
         self._session = session
         self.path = path
         self.stale = True
-        """Whether what was read last may be out of date."""
+        """Whether the last read may be out of date."""
 
     def _fired(self, _event: Any) -> None:
         self.stale = True

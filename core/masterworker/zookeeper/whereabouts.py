@@ -1,8 +1,8 @@
-"""Which of many tasks are gone, at the price of a few requests that read no payloads.
+"""Finds out which of many tasks are gone, in a few requests that read no payloads.
 
-A task can be pending, finished, or with any worker, and it moves. So all of its places are asked
-about in one request, which answers as of one moment; and it is gone only if no worker came
-meanwhile, which could have been given it.
+A task can be pending, finished, or assigned to any worker, and it moves. All of its places are
+therefore checked in one request, which answers as of one moment. It counts as gone only if no
+worker has joined meanwhile, which could hold it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..words import limits, paths
 from .session import Session
 
 PLACES: Final = 2_000
-"""Places asked about in one request, unless a single task has more."""
+"""Maximum number of places checked in one request, unless a single task has more."""
 
 
 class Search:
-    """Looks for tasks through a session that is started.
+    """Looks for tasks through a started session.
 
-    It asks for the list of workers once, and again only to confirm that something is missing.
+    The list of workers is read once, and again only to confirm that a task is missing.
     """
 
     def __init__(self, session: Session) -> None:
@@ -30,9 +30,9 @@ class Search:
         self._workers: list[str] | None = None
 
     def missing(self, tasks: deque[str]) -> list[str]:
-        """Which of the first few of `tasks`, which are taken off the queue, are nowhere.
+        """Check the first few of `tasks` and remove them from the queue; return the missing ones.
 
-        They are as many as one request can ask about. If it raises, they are still in the queue.
+        The number is what one request can check. If it raises, the tasks are still in the queue.
         Raises what Reply.wait raises.
         """
         if self._workers is None:
@@ -47,7 +47,7 @@ class Search:
         return absent
 
     def _confirmed(self, absent: list[str]) -> list[str]:
-        """Those that are missing on a server that has caught up, with any worker there is now."""
+        """The tasks also missing on a server that is up to date, with its current workers."""
         self._session.catch_up()
         workers = self._list_workers()
         while True:
@@ -73,7 +73,7 @@ class Search:
                 *(paths.assignment(worker, task) for worker in workers),
             )
         ]
-        found = self._session.list_together(places)  # not read: that would bring their data
+        found = self._session.list_together(places)  # listed, not read, to leave out their data
         each = len(places) // len(tasks)
         return [
             task
