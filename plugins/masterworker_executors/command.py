@@ -54,8 +54,8 @@ def configure(raw: Mapping[str, Any]) -> Allowed:
             raise ValueError(f"allow.{name} is {argv!r}, expected ['program', 'argument', ...]")
         if shutil.which(argv[0]) is None:
             raise ValueError(
-                f"allow.{name}: program {argv[0]!r} is not on the PATH of child processes "
-                f"({os.environ.get('PATH', os.defpath)}): install it, or give its full path"
+                f"allow.{name}: program {argv[0]!r} was not found (PATH of child processes: "
+                f"{os.environ.get('PATH', os.defpath)}): install it, or give its full path"
             )
     return allow
 

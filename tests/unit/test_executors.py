@@ -173,8 +173,8 @@ def test_command_that_does_not_exist() -> None:
         ({"allow": {"ls": []}}, "allow.ls is []"),
         ({"allow": {"ls": ["ls", 1]}}, "allow.ls is ['ls', 1]"),
         ({"allow": {"ls": [""]}}, "allow.ls is ['']"),
-        ({"allow": {"x": ["no-such-program"]}}, "program 'no-such-program' is not on the PATH"),
-        ({"allow": {"x": ["/etc/passwd"]}}, "no program '/etc/passwd'"),
+        ({"allow": {"x": ["no-such-program"]}}, "program 'no-such-program' was not found (PATH"),
+        ({"allow": {"x": ["/etc/passwd"]}}, "program '/etc/passwd' was not found"),
     ],
 )
 def test_command_configuration_refused(raw: dict[str, Any], evidence: str) -> None:
