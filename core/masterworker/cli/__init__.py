@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pass
     finally:
         streams.let_go(interrupted=code == INTERRUPTED)
-    if invocation.runs_plugins and _has_other_threads():
+    if arguments is None and invocation.runs_plugins and _has_other_threads():
         os._exit(code)  # Python would wait for them for ever
     return code
 

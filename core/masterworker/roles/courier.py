@@ -263,9 +263,11 @@ class Courier:
             if not self.account.busy:
                 self.account.doubt()
         while self._inbox:
-            submission = self._inbox.popleft()
+            submission = self._inbox[0]
+            # It stays in the inbox until it is here, so that `_end` never misses it.
             self._waiting[submission.number] = submission.future
             self.account.submissions.append(submission)
+            self._inbox.popleft()
         while self._acknowledged:
             self.account.taken.append(self._acknowledged.popleft())
         self.account.pump(session)
@@ -357,10 +359,10 @@ class Courier:
     def _end(self) -> None:
         """End all futures still waiting, each with what is known of its task."""
         failure = self._failure or ClientClosed("the client was closed")
-        for number, future in list(self._waiting.items()):
+        unsent = [(one.number, one.future) for one in list(self._inbox)]
+        # In this order, since the thread may be moving them at this moment.
+        for number, future in [*unsent, *list(self._waiting.items())]:
             future.fail(self._fate(number, future, failure))
-        for submission in list(self._inbox):
-            submission.future.fail(self._fate(submission.number, submission.future, failure))
         self._attachments.end(
             ClientClosed("the client was closed before the task had a status", True)
             if isinstance(failure, ClientClosed)
