@@ -205,7 +205,7 @@ def test_first_signal_lets_a_worker_finish(
 ) -> None:
     """The running attempt comes to its end, its result is recorded, and the worker exits with 0."""
     at_work.signal(number)
-    eventually(lambda: "drains" in at_work.worker.tail(), what="the worker drains")
+    eventually(lambda: "is draining" in at_work.worker.tail(), what="the worker drains")
     at_work.finish(b"done in time")
     assert at_work.worker.wait(DEADLINE) == 0
     assert cluster.mwctl("tasks", "result", at_work.task).out == b"done in time"
@@ -217,7 +217,7 @@ def test_second_signal_ends_a_worker_cold(
 ) -> None:
     """It does not wait for the attempt; the exit code tells the signal, the task is recovered."""
     at_work.signal(number)
-    eventually(lambda: "drains" in at_work.worker.tail(), what="the worker drains")
+    eventually(lambda: "is draining" in at_work.worker.tail(), what="the worker drains")
     at_work.signal(number)
     assert at_work.worker.wait(DEADLINE) == 128 + number
     cluster.wait_until("pending", at_work.task)

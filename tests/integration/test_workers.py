@@ -141,7 +141,7 @@ def test_second_signal_ends_a_worker_cold(cluster: Cluster) -> None:
     cluster.started(future.task_id, leaver)
     heir = cluster.ready(cluster.worker("wait"))
     process.terminate()
-    cluster.says(process, "drains")
+    cluster.says(process, "is draining")
     process.terminate()
     assert process.wait(DEADLINE) == 143
     cluster.release("go")

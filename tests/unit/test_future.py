@@ -120,7 +120,7 @@ for future in (waiting, stuck):
         future.result()
     except ClientForked as error:
         assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
-        assert "make the Client after the fork" in str(error)
+        assert "create a Client in each process" in str(error)
     else:
         raise AssertionError(future)
 assert called == [waiting, stuck]

@@ -186,7 +186,7 @@ def test_a_key_file_is_read(tmp_path: Path) -> None:
         ("ID c2VjcmV0", r"keys:1: expected ID KEY"),
         ("\nid c2VjcmV0", r"keys:2: the key 'id' is not 32 bytes in base64"),
         ("id s;e;c;r;e;t", r"not 32 bytes in base64"),
-        (f"a {A_KEY}\na {A_KEY}", r"keys:2: key 'a' is there twice"),
+        (f"a {A_KEY}\na {A_KEY}", r"keys:2: key 'a' appears twice"),
         ("\n".join(f"k{n} {A_KEY}" for n in range(17)), "17 keys, expected 1 to 16"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_bad_key_file_is_refused_without_showing_it(tmp_path: Path, text: str,
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o601])
 def test_a_key_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     """Its group may read it; nobody else may do anything."""
-    with pytest.raises(BadConfiguration, match=rf"mode {mode:04o}\): chmod 600"):
+    with pytest.raises(BadConfiguration, match=rf"mode {mode:04o}\): run `chmod 600"):
         load_keys(key_file(tmp_path, new_key(), mode))
 
 

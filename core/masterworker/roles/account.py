@@ -1,14 +1,14 @@
-"""A client's account: how submissions are accepted exactly once, whatever is lost on the way.
+"""A client's account: accepts each submission exactly once, even if replies are lost.
 
 The client's folder holds its ledger. Every write is one `multi` that sets the ledger, conditional
 on its version, together with the tasks it submits and the statuses it takes. Batches are numbered,
-and the ledger says which was the last: after a lost connection the account reads it, and knows of
-each batch under way whether it was committed. A repeated batch can only be accepted once, since the
-version it expects is gone if it was accepted before.
+and the ledger has the number of the last one. After a lost connection the account reads it and
+knows for each batch under way whether it was committed. A repeated batch can be accepted only once:
+if it was accepted before, the version it expects is gone.
 
-Several batches are under way at a time, each expecting the version that the one before it makes.
-Anything else that writes the ledger (the master, and the account itself after a lost connection)
-uses `write_aside`, so that no batch takes another's version for that of its predecessor.
+Several batches are under way at a time; each expects the version that its predecessor creates. All
+other writers of the ledger (the master, and the account itself after a lost connection) use
+`write_aside`, so that no batch mistakes another's version for that of its predecessor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Submission(NamedTuple):
-    """A task that is to be accepted, and the future that waits for it."""
+    """A task to be accepted, and the future that waits for it."""
 
     number: int
     create: Create
@@ -57,10 +57,10 @@ class _Batch:
 class Account:
     """One client id with its ledger, used by one thread.
 
-    Put into `submissions` what is to be accepted and into `taken` the numbers of the statuses that
-    were handed over; `pump` does the rest. It tells `on_sending` of submissions before they are
-    sent for the first time or again, which can stop it by raising a MasterworkerError; and
-    `on_settled` of submissions that were accepted, or refused for good.
+    Append new tasks to `submissions`, and the numbers of statuses that were handed over to `taken`;
+    `pump` does the rest. It calls `on_sending` before submissions are sent, for the first time or
+    again; the callback can stop it by raising a MasterworkerError. It calls `on_settled` for
+    submissions that were accepted, or refused for good.
     """
 
     def __init__(
@@ -75,30 +75,31 @@ class Account:
         self.submissions: deque[Submission] = deque()
         self.taken: deque[int] = deque()
         self.openings = 0
-        """How often this account made its folder: more than once if the master removed it."""
+        """How often this account created its folder: more than once if the master removed it."""
         self._books: Ledger | None = None
-        """The ledger as the last batch sent will leave it; None while that is not known."""
+        """The ledger after the last batch sent; None while unknown."""
         self._version = 0
         self._under_way: deque[_Batch] = deque()
 
     @property
     def busy(self) -> bool:
-        """Whether something waits to be written or is under way."""
+        """Whether something is waiting to be written or under way."""
         return bool(self.submissions or self.taken or self._under_way)
 
     @property
     def expired(self) -> int:
-        """How many statuses the master has removed unread, when the ledger was last read."""
+        """The number of statuses that the master had removed unread at the last ledger read."""
         return self._books.expired if self._books else 0
 
     def doubt(self) -> None:
-        """The connection broke: what became of the batches under way is to be found by reading."""
+        """Note that the connection broke: batches under way must be settled by reading."""
         self._books = None
 
     def pump(self, session: Session) -> None:
-        """Send what there is to send, and take in the answer to the oldest batch under way.
+        """Send what is pending, and process the answer to the oldest batch under way.
 
-        Raises ConnectionLost or SessionLost, after which `doubt` is to be called; NotAuthorized.
+        Raises ConnectionLost or SessionLost, after which the caller must call `doubt`;
+        NotAuthorized.
         """
         if self._books is None:
             self._read_books(session)
@@ -112,13 +113,14 @@ class Account:
             else:
                 self._refused(session, refusal)
 
-    # --- reading what is true ----------------------------------------------------------------
+    # --- reading the ledger ------------------------------------------------------------------
 
     def _read_books(self, session: Session) -> None:
-        """Read the ledger, and settle by it what was under way.
+        """Read the ledger, and use it to settle the batches under way.
 
-        What the ledger does not count may yet arrive, with a connection or a session given up long
-        ago. It is taken back only once the version it expects is gone: the ledger is written anew.
+        A batch that the ledger does not count may still arrive, over a connection or session given
+        up long ago. It counts as not accepted only after the version it expects is gone: the ledger
+        is rewritten.
         """
         books = self._read_ledger(session)
         while self._under_way:
@@ -134,10 +136,10 @@ class Account:
         self._books = books
 
     def _read_ledger(self, session: Session) -> Ledger:
-        """The ledger as it is now; batches that it counts are settled.
+        """The current ledger; batches that it counts are settled.
 
-        The folder may be missing: at first, and when the master has retired it because this client
-        was idle for long and had no open tasks. Then it is made again, with a new ledger.
+        The folder may be missing: at first, and after the master has retired it because this client
+        was idle for long and had no open tasks. It is then created again, with a new ledger.
         """
         found = session.get(self.folder) or self._open(session)
         try:
@@ -150,13 +152,14 @@ class Account:
         return books
 
     def _give_up_under_way(self) -> None:
-        """The ledger that would tell what became of these batches was removed meanwhile."""
+        """Fail the batches under way: the ledger that recorded their outcome was removed."""
         for batch in self._under_way:
             for submission in batch.submissions:
                 submission.future.fail(
                     Unavailable(
-                        f"this client was cut off for so long that its ledger was removed: whether "
-                        f"task {submission.future.task_id} was accepted, and ran, is not known"
+                        f"this client was disconnected for so long that its ledger was removed: "
+                        f"it is not known whether task {submission.future.task_id} was accepted, "
+                        "or ran"
                     )
                 )
             self._on_settled(batch.submissions)
@@ -172,10 +175,10 @@ class Account:
         self.taken.extendleft(reversed(taken))
 
     def _open(self, session: Session) -> Znode:
-        """Make the folder, which was not to be found.
+        """Create the folder, which was not found.
 
-        Only that it could be made proves that it was not there: the server asked may have lagged
-        behind. If it had been there before, the master has removed it.
+        Only a successful creation proves that it was missing, since the server may have lagged
+        behind. If it existed before, the master has removed it.
         """
         create = Create(self.folder, records.encode_ledger(Ledger()), owners=session.me)
         refusal = session.commit([create]).wait()
@@ -183,7 +186,7 @@ class Account:
             self.openings += 1
             self._give_up_under_way()
         elif refusal.code == Code.NO_AUTH:
-            raise NotAuthorized(f"ZooKeeper does not let this client create {self.folder}")
+            raise NotAuthorized(f"ZooKeeper denied this client to create {self.folder}")
         found = session.get(self.folder)
         if found is None:
             raise MasterworkerError(f"{self.folder} cannot be created: {refusal}")
@@ -216,9 +219,9 @@ class Account:
         self._version += 1
 
     def _next(self) -> tuple[list[Submission], list[int]]:
-        """What the next batch carries, within the bounds in count and bytes.
+        """The contents of the next batch, within the limits in count and bytes.
 
-        Neither kind crowds out the other: statuses left lying make every listing longer.
+        Neither kind crowds out the other: statuses that are not deleted make every listing longer.
         """
         taken = self._some_taken(limits.BATCH_COUNT // 2)
         room = limits.BATCH_COUNT - len(taken)
@@ -236,9 +239,9 @@ class Account:
         return [self.taken.popleft() for _ in range(min(most, len(self.taken)))]
 
     def _refused(self, session: Session, refusal: Refusal) -> None:
-        """Take out what the oldest batch was refused for; everything else is to be sent again.
+        """Remove the refused item of the oldest batch; everything else is sent again.
 
-        Batches behind it expected the version it would have made, so they were refused too.
+        Batches behind it expected the version that it would have created, so they were refused too.
         """
         batch = self._under_way[0]
         for behind in self._under_way:
@@ -256,7 +259,7 @@ class Account:
         self._read_books(session)
 
     def _denied(self, refusal: Refusal) -> NotAuthorized:
-        return NotAuthorized(f"ZooKeeper does not let this client write {self.folder}: {refusal}")
+        return NotAuthorized(f"ZooKeeper denied this client to write {self.folder}: {refusal}")
 
 
 def _why(submission: Submission, refusal: Refusal) -> MasterworkerError:

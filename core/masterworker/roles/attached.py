@@ -1,12 +1,12 @@
-"""Futures of tasks that other clients submitted: they are watched and read, and left alone.
+"""Futures of tasks that other clients submitted; their statuses are read, never deleted.
 
-A status belongs to the client that submitted the task, whose ledger counts it; it is deleted by
-that client, or by the master when its time to live ends. So nothing is written here.
+A status belongs to the client that submitted the task, whose ledger counts it. That client deletes
+it, or the master does when its time to live ends. Nothing is therefore written here.
 
-Each client's folder has one child watch. When it fires, the folder is listed and what is there is
+Each client's folder has one child watch. When it fires, the folder is listed and its statuses are
 read in bulk. A status that was taken before it could be read shows in the folder's ledger, which
-then counts more than before; only then are the tasks still waiting looked for. That is done a
-request at a time, and at most a tenth of the time goes into it.
+then counts more than before; only then are the waiting tasks searched for. The search takes one
+request at a time and at most a tenth of the time.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from ..zookeeper.whereabouts import Search
 from .future import AttachedFuture
 
 LISTED_TOGETHER: Final = 32
-"""Folders listed in one step."""
+"""Maximum number of folders listed in one step."""
 
 READ_TOGETHER: Final = 1_000
-"""Statuses read from one folder in one step."""
+"""Maximum number of statuses read from one folder in one step."""
 
 PAUSE_SHARE: Final = 9.0
-"""How many times longer than a search the pause after it is."""
+"""The length of the pause after a search, as a multiple of the search."""
 
 Mark = tuple[int, int] | None
 
 _NEVER: Final = (-1, 0)
-"""The mark of a folder that was not looked at yet."""
+"""The mark of a folder that was never listed."""
 
 
 class _Folder:
-    """The statuses of another client, and who waits for them."""
+    """The statuses of another client, and the futures that wait for them."""
 
     def __init__(self, client: str, session: Session) -> None:
         self.path = paths.statuses(client)
         self.listing = Listing(session, self.path)
         self.waiting: dict[int, AttachedFuture] = {}
         self.mark: Mark = _NEVER
-        """The folder, and how many of its statuses were gone, before the last search began."""
+        """The folder, and how many of its statuses were gone, before the last search started."""
         self.doubtful = False
-        """Whether tasks may have ended whose status cannot be read any more."""
+        """Whether tasks may have ended whose status can no longer be read."""
 
 
 class Attachments:
-    """All futures of this kind that one client has. But for `add`, its thread alone uses them."""
+    """All attached futures of one client. Except for `add`, only the client's thread uses them."""
 
     def __init__(self) -> None:
         self._new: deque[AttachedFuture] = deque()
@@ -66,30 +66,30 @@ class Attachments:
         self._next_search = 0.0
 
     def add(self, futures: Iterable[AttachedFuture]) -> None:
-        """Hand over futures. Called from any thread."""
+        """Add futures. Can be called from any thread."""
         self._new.extend(futures)
 
     def use(self, session: Session) -> None:
-        """Go on with this session."""
+        """Continue with this session."""
         self._session = session
         self._search = None
         for folder in self._folders.values():
             folder.listing = Listing(session, folder.path)
 
     def mistrust(self) -> None:
-        """Watches may have been missed: list every folder again."""
+        """List every folder again, because watches may have been missed."""
         for folder in self._folders.values():
             folder.listing.stale = True
 
     def next_step(self) -> float:
-        """The monotonic second at which there is something to do; infinite if a watch will tell."""
+        """The monotonic second at which work is due; infinite if only a watch can cause any."""
         if self._new or self._sought or any(one.listing.stale for one in self._folders.values()):
             return 0.0
         doubtful = any(one.doubtful for one in self._folders.values())
         return self._next_search if doubtful else float("inf")
 
     def step(self) -> None:
-        """Do a bounded part of what there is to do. Raises what Reply.wait raises."""
+        """Do a bounded part of the pending work. Raises what Reply.wait raises."""
         session = self._session
         if session is None:
             return
@@ -102,7 +102,7 @@ class Attachments:
             del self._folders[client]
 
     def end(self, failure: MasterworkerError) -> None:
-        """End all futures still waiting."""
+        """End all waiting futures."""
         for folder in list(self._folders.values()):
             for future in list(folder.waiting.values()):
                 future.fail(failure)
@@ -121,12 +121,12 @@ class Attachments:
         folder.waiting[number] = future
         folder.listing.stale, folder.mark = True, _NEVER
 
-    # --- reading what is there ---------------------------------------------------------------
+    # --- reading statuses --------------------------------------------------------------------
 
     def _look(self, folders: list[_Folder], session: Session) -> None:
-        """List these folders, hand over what is in them, and see whether anything vanished.
+        """List these folders, hand over their statuses, and check whether any vanished.
 
-        The ledgers are read after the lists, whose watches tell of all that happens later.
+        The ledgers are read after the listings, whose watches report all later changes.
         """
         for folder in folders:
             folder.listing.ask()
@@ -164,17 +164,17 @@ class Attachments:
 
     def _give_up(self, folder: _Folder) -> None:
         error = NotAuthorized(
-            f"ZooKeeper does not let us read {folder.path}: only the client that submitted these "
-            "tasks, one with the same identity, or an operator can attach to them"
+            f"ZooKeeper denied reading {folder.path}: only the client that submitted these tasks, "
+            "another one with its identity, or an operator can attach to them"
         )
         for future in folder.waiting.values():
             future.fail(error)
         folder.waiting.clear()
 
-    # --- finding out what is gone ------------------------------------------------------------
+    # --- finding tasks that are gone ---------------------------------------------------------
 
     def _seek(self, session: Session) -> None:
-        """Look for tasks whose status may be gone, as many as one request can ask about."""
+        """Look for tasks whose status may be gone, as many as one request can check."""
         now = time.monotonic()
         if not self._sought and now >= self._next_search:
             for folder in self._folders.values():
@@ -192,7 +192,7 @@ class Attachments:
             if future is not None:
                 future.fail(
                     NotFound(
-                        f"there is no task {task}, or none any more: its status was taken by the "
+                        f"there is no task {task}, or no longer: its status was taken by the "
                         "client that submitted it, or has expired"
                     )
                 )
@@ -202,7 +202,7 @@ class Attachments:
 
 
 def _mark(found: Found) -> Mark:
-    """What changes whenever a status of this folder is removed."""
+    """A value that changes whenever a status of this folder is removed."""
     if not isinstance(found, Znode):
         return None
     try:

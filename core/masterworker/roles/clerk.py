@@ -1,7 +1,7 @@
-"""The worker's paperwork: an assignment becomes a job, and its outcome the change that records it.
+"""Converts between records and jobs for a worker: an assignment becomes a job, an outcome a change.
 
-A clerk does no I/O and remembers nothing but who it writes for. What is sealed is opened and sealed
-here.
+A clerk does no I/O and has no state beyond its worker's settings. It also opens and seals the data
+of sealed tasks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..zookeeper.batches import Unit
 from ..zookeeper.operations import Create, Delete
 
 MAX_WHY = 300
-"""Characters of the line that says why an attempt failed, in the log."""
+"""Maximum length, in characters, of the reason for a failed attempt in the log."""
 
 
 class Held(NamedTuple):
-    """A task that an incarnation holds, with all it needs to run it or to hand it back.
+    """A task that an incarnation holds, with all data needed to run it or hand it back.
 
-    `version` is that of its assignment.
+    `version` is the version of its assignment.
     """
 
     task: Task
@@ -35,14 +35,14 @@ class Held(NamedTuple):
 
 
 def understand(name: str, data: bytes, version: int) -> Held:
-    """The task in an assignment called `name`. Raises BadRecord."""
+    """Decode the assignment called `name`. Raises BadRecord."""
     return Held(book.movable_task_in(name, data), book.payload_in(data), version)
 
 
 class Clerk:
     """Writes for the incarnation `worker`, which offers `executors` and has `keys`.
 
-    `config` returns what the operator configured for an executor.
+    `config` returns the operator's configuration of an executor.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Clerk:
         return has_key and task.executor in self._executors
 
     def job(self, held: Held) -> Job:
-        """What is to be run for a task. Raises SealBroken if its payload does not open."""
+        """The job that runs a task. Raises SealBroken if its payload cannot be opened."""
         task, payload, options = held.task, held.payload, held.task.options
         seal = self._seal(task)
         if seal is not None:
@@ -74,14 +74,14 @@ class Clerk:
             worker=self._worker,
             attempt=len(task.history) + 1,
             submitted=task.submitted,
-            options=dict(options),  # its own: tasks submitted together share theirs
+            options=dict(options),  # a copy: tasks submitted together share their options
             config=self._config(task.executor),
             sealed=seal is not None,
         )
         return Job(task, payload, context)
 
     def settle(self, held: Held, outcome: Outcome) -> Unit[str]:
-        """The change that records an outcome: the status, or the way back for another attempt."""
+        """The change that records an outcome: a status, or a return to the queue for a retry."""
         task, result, detail = held.task, outcome.result or b"", outcome.detail
         seal = self._seal(task)
         if outcome.reason is None:
@@ -95,7 +95,7 @@ class Clerk:
         return _change(held, life.fail(task, attempt, attempts, outcome.ended))
 
     def failure(self, held: Held, outcome: Outcome) -> FailedAttempt:
-        """The log line for an attempt that ended without a result; no evidence of a sealed one."""
+        """The log line of a failed attempt; it has no evidence if the task is sealed."""
         if outcome.reason is None:
             raise ValueError(f"the attempt of task {held.task.id} did not fail")
         why = "" if held.task.sealed else evidence.point(outcome.detail)
@@ -105,11 +105,11 @@ class Clerk:
         return failed_attempt(move, attempts)._replace(why=why[:MAX_WHY])
 
     def hand_back(self, held: Held) -> Unit[str]:
-        """The change that puts a task back into the queue."""
+        """The change that returns a task to the queue."""
         return _change(held, life.hand_back(held.task, self._worker))
 
     def _seal(self, task: Task) -> Seal | None:
-        """What opens and seals for a task, if it is sealed."""
+        """The seal of a task, if it is sealed."""
         if not task.sealed or self._keys is None:
             return None
         return self._keys.seal(task.id, task.executor, task.sealed)

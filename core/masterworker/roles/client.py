@@ -1,4 +1,4 @@
-"""The client: what programs use to submit tasks and get their results.
+"""The client: submits tasks and returns their results.
 
 with Client("127.0.0.1:2181") as client:
     future = client.submit(b"payload", executor="echo")
@@ -31,7 +31,7 @@ from .future import AttachedFuture, TaskFuture
 from .keyfile import load_keys
 
 UNSENT_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of submissions not accepted yet before `submit` blocks."""
+"""Bytes of submissions not accepted yet, beyond which `submit` blocks."""
 
 POSTED_TOGETHER: Final = 1_000
 """Tasks that `submit_many` prepares before it hands them over."""
@@ -43,7 +43,7 @@ MAP_WINDOW: Final = 2_000
 """Tasks that `map` keeps submitted ahead of the result it yields next."""
 
 HURRY: Final = 0.5
-"""Seconds that a program which is being interrupted waits for what is unsent."""
+"""Seconds that an interrupted program waits for unsent submissions."""
 
 Payload = bytes | bytearray | memoryview
 
@@ -51,21 +51,21 @@ Payload = bytes | bytearray | memoryview
 class Client:
     """A client of the cluster at `hosts` (`host:port[,host:port...][/chroot]`). Thread-safe.
 
-    `login` is what is shown to ZooKeeper: credentials, certificates. With `key_file`, payloads,
-    options and results are encrypted, and only workers that have the key get the tasks. Those of
-    the three that are not given are read from the environment, as `mwctl` does: MWCTL_HOSTS,
+    `login` has the credentials and certificates presented to ZooKeeper. With `key_file`, payloads,
+    options and results are encrypted, and only workers that have the key get the tasks. `hosts`,
+    `login` and `key_file` default to the environment variables that `mwctl` reads: MWCTL_HOSTS,
     MWCTL_CREDENTIALS, MWCTL_TLS_CA, MWCTL_KEY_FILE and so on. `Login()` and `key_file=""` mean
-    none, whatever the environment says.
+    none, regardless of the environment.
 
-    `session_timeout` and `connect_timeout` are seconds. A task's status is deleted as soon as its
-    future has the result; with `acknowledge`, only when `acknowledge` is called with the future, so
-    that a result cannot be lost between its arrival and its use.
+    `session_timeout` and `connect_timeout` are in seconds. A task's status is deleted as soon as
+    its future has the result; with `acknowledge`, only when `acknowledge` is called with the
+    future, so that a result cannot be lost between its arrival and its use.
 
-    Raises Unavailable if no ZooKeeper answers within `connect_timeout`, or the hosts string leads
-    to no cluster: only masters and workers create its tree. Raises NotAuthorized if it does
-    not let us in; BadConfiguration if the hosts, the login or the key file are wrong. Close it, or
-    use it in a `with` statement. It cannot be used in a process that is forked later: there, all
-    methods but `close` raise ClientForked. Make a client in each process.
+    Raises Unavailable if no ZooKeeper answers within `connect_timeout`, or if there is no cluster
+    at the hosts string: only masters and workers create its tree. Raises NotAuthorized if ZooKeeper
+    denies access; BadConfiguration if the hosts, the login or the key file are invalid. Close the
+    client, or use it in a `with` statement. It cannot be used in a process forked later: there, all
+    methods but `close` raise ClientForked. Create a client in each process.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Client:
     ) -> TaskFuture:
         """Submit one task.
 
-        `attempts` is how many attempts may fail before the task does (default: what the executor
-        says); `options` are texts for the executor. It returns at once, before the task is
-        accepted (see `flush`), unless a great deal is unsent: then it waits.
+        `attempts` is how many attempts may fail before the task fails (default: set by the
+        executor). `options` are strings for the executor. The call returns at once, before the task
+        is accepted (see `flush`); it waits only while more than 32 MiB are unsent.
 
         Raises TypeError for an argument of the wrong type; BadName, Refused or PayloadTooLarge for
-        one that no task can have; ClientClosed, ClientForked.
+        an invalid value; ClientClosed, ClientForked.
         """
         return self.submit_many([payload], executor=executor, attempts=attempts, options=options)[0]
 
@@ -121,7 +121,7 @@ class Client:
     ) -> list[TaskFuture]:
         """Submit a task for each payload; see `submit`.
 
-        If one of them is refused, none is submitted: all of `payloads` are looked at first.
+        All of `payloads` are checked first: if one is refused, none is submitted.
         """
         self._courier.check()
         checked = _checked(payloads)
@@ -131,7 +131,7 @@ class Client:
         while checked:
             self._courier.wait_until_unsent(UNSENT_BYTES, None)
             group = _next_group(checked)
-            with self._lock:  # one step, so that tasks are sent in the order of their numbers
+            with self._lock:  # one step, so that tasks are sent in numerical order
                 submissions = [self._prepare(payload, executor, options, head) for payload in group]
                 self._courier.post(submissions)
             futures += [submission.future for submission in submissions]
@@ -149,9 +149,9 @@ class Client:
     ) -> Iterator[bytes]:
         """Yield the result of each payload, in order, with at most `window` submitted ahead.
 
-        `attempts` and `options` are those of `submit`. Tasks are submitted as the results are asked
-        for, the first `window` with the first. Raises what the first task without a result raises;
-        TimeoutError if a result is not there `timeout` seconds after the call.
+        `attempts` and `options` are those of `submit`. Tasks are submitted as results are consumed,
+        the first `window` of them with the first result. Raises the error of the first task without
+        a result; TimeoutError if a result has not arrived `timeout` seconds after the call.
         """
         self._courier.check()
         deadline = None if timeout is None else time.monotonic() + _seconds(timeout, "timeout")
@@ -182,14 +182,14 @@ class Client:
     def attach(self, task_ids: Iterable[str]) -> list[TaskFuture]:
         """Futures of tasks that other clients submitted, in the order of their ids.
 
-        They are watched and read; their statuses are left alone, and are deleted by the client that
-        submitted the task, or when their time to live ends. A future ends with NotFound if there is
-        no such task, or none any more; with NotAuthorized if access lists forbid reading it. With a
-        key file, the tasks must have been sealed with one of its keys, else it ends with
-        SealBroken. Those that still wait when this client is closed end with ClientClosed.
+        Their statuses are read but not deleted: that is done by the client that submitted the task,
+        or by the master when the time to live ends. A future ends with NotFound if the task does
+        not exist, or no longer; with NotAuthorized if ACLs forbid reading it. With a key file, the
+        tasks must be sealed with one of its keys, else the future ends with SealBroken. Futures
+        still waiting when this client is closed end with ClientClosed.
 
-        Raises BadName for what is no task id; ValueError for a task that this very client has
-        submitted, whose future there is already.
+        Raises BadName for an invalid task id; ValueError for a task that this client itself has
+        submitted: use its own future.
         """
         self._courier.check()
         if isinstance(task_ids, str):
@@ -203,7 +203,7 @@ class Client:
         return list(futures)
 
     def acknowledge(self, *futures: TaskFuture) -> None:
-        """Let go of the statuses of these futures, which are done; for `Client(acknowledge=True)`.
+        """Release the statuses of these futures, which are done; for `Client(acknowledge=True)`.
 
         Raises ValueError for one that is not done, and for one of another client.
         """
@@ -213,26 +213,26 @@ class Client:
             client, number = paths.split_task(future.task_id)
             if client != self._courier.account.client:
                 raise ValueError(
-                    f"task {future.task_id} was submitted by another client, which alone can "
-                    "acknowledge it"
+                    f"task {future.task_id} was submitted by another client, and only that client "
+                    "can acknowledge it"
                 )
             if not future.done():
-                raise ValueError(f"task {future.task_id} has no result yet to be acknowledged")
+                raise ValueError(f"task {future.task_id} has no result yet to acknowledge")
             numbers.append(number)
         self._courier.acknowledge(numbers)
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
-        """The tasks that were sent, and of which ZooKeeper has not said that they are accepted.
+        """The tasks that were sent, but not yet confirmed as accepted by ZooKeeper.
 
-        After the client was closed, `mwctl tasks show ID` tells. Raises ClientForked.
+        After the client was closed, check them with `mwctl tasks show ID`. Raises ClientForked.
         """
         self._courier.check()
         client = self._courier.account.client
         return tuple(paths.task_id(client, number) for number in self._courier.unconfirmed())
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything submitted so far is accepted, `timeout` seconds at the most.
+        """Wait until everything submitted so far is accepted, for at most `timeout` seconds.
 
         Once accepted, a task outlives this client. Raises Unavailable if time runs out.
         """
@@ -240,16 +240,16 @@ class Client:
         timeout = None if timeout is None else _seconds(timeout, "timeout")
         if not self._courier.wait_until_unsent(0, timeout):
             raise Unavailable(
-                f"not everything was accepted within {timeout:g} s; what is accepted in the end "
-                "is accepted once: is ZooKeeper up?"
+                f"not everything was accepted within {timeout:g} s; pending tasks are still sent, "
+                "and accepted at most once: check that ZooKeeper is up"
             )
 
     def close(self, timeout: float = 30.0) -> None:
         """Send what is unsent, within `timeout` seconds, and end the session.
 
-        It returns about a second later at the most, even if ZooKeeper does not answer. Futures
-        still waiting end with ClientClosed, which says whether the task was accepted; tasks that
-        were go on. In a process forked from the client's own it does nothing.
+        It returns about a second later at the latest, even if ZooKeeper does not answer. Futures
+        still waiting end with ClientClosed, which says whether the task was accepted; accepted
+        tasks still run. In a process forked from the client's own it does nothing.
         """
         timeout = _seconds(timeout, "timeout")
         if self._courier.forked:
@@ -278,12 +278,12 @@ class Client:
             self.close()
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Client cannot be sent to another process: make one in each process")
+        raise TypeError("a Client cannot be sent to another process: create one in each process")
 
     def _head(self, executor: str, attempts: int | None, options: Mapping[str, str]) -> bytes:
-        """What stands before each payload of one call, the same for all.
+        """The record header in front of each payload of one call.
 
-        Raises TypeError, BadName, Refused and PayloadTooLarge for what no task can have.
+        Raises TypeError, BadName, Refused and PayloadTooLarge for invalid values.
         """
         limits.check_options(options)
         owner = self._courier.owner
@@ -295,7 +295,7 @@ class Client:
     def _prepare(
         self, payload: bytes, executor: str, options: Mapping[str, str], head: bytes
     ) -> Submission:
-        """A submission of a payload that was checked, with the next number."""
+        """A submission of a checked payload, with the next number."""
         self._submitted += 1
         number = self._submitted
         task_id = paths.task_id(self._courier.account.client, number)
@@ -308,7 +308,7 @@ class Client:
 
 
 def _checked(payloads: Iterable[Payload]) -> deque[Payload]:
-    """The payloads, none of them copied. Raises TypeError and PayloadTooLarge."""
+    """The payloads, without copies. Raises TypeError and PayloadTooLarge."""
     if isinstance(payloads, bytes | bytearray | memoryview | str):
         raise TypeError("submit_many takes several payloads, not one: put it into a list")
     checked: deque[Payload] = deque()
@@ -322,21 +322,21 @@ def _checked(payloads: Iterable[Payload]) -> deque[Payload]:
 
 
 def _next_group(payloads: deque[Payload]) -> list[bytes]:
-    """The next payloads as bytes, taken off the queue: a bounded number, with bounded memory."""
+    """Remove the next payloads from the queue, as bytes: a bounded number and size."""
     group: list[bytes] = []
     total = 0
     while payloads and len(group) < POSTED_TOGETHER and total < POSTED_BYTES:
         payload = payloads.popleft()
         if type(payload) is not bytes:
             payload = bytes(payload)
-            limits.check_payload(payload, "a payload that was changed meanwhile")
+            limits.check_payload(payload, "a payload that was changed during the call")
         total += len(payload)
         group.append(payload)
     return group
 
 
 def _seconds(value: float, name: str) -> float:
-    """A time in seconds, no longer than threads can wait. Raises TypeError and ValueError."""
+    """A time in seconds, capped at the longest wait of threads. Raises TypeError and ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={limits.shown(value)}: expected a number of seconds")
     if value != value:

@@ -1,8 +1,8 @@
-"""The client's background thread: it carries submissions out and results back.
+"""The client's background thread: it sends submissions and fetches results.
 
 It sends submissions in batches, learns of results by one watch on the client's own folder, reads
 them in bulk, hands them over, and only then deletes them. When its session is lost it starts a new
-one and goes on: nothing that a client has depends on a session.
+one and continues: no state of a client depends on a session.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from .future import AttachedFuture, TaskFuture
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL: Final = 30.0
-"""Seconds between looks at the folder even though no watch told of a change."""
+"""Seconds between checks of the folder even if no watch reported a change."""
 
 LEAVING: Final = 0.5
-"""Seconds that `close` waits for the thread once there is nothing left to send: then the thread can
-only be waiting for a ZooKeeper that does not answer."""
+"""Seconds that `close` waits for the thread once nothing is left to send: from then on the thread
+can only be waiting for a ZooKeeper that does not answer."""
 
 ENDING: Final = 0.2
-"""Seconds that `close` waits for users' callbacks, if the thread cannot call them."""
+"""Seconds that `close` waits for users' callbacks, if the thread itself cannot call them."""
 
 
 class Courier:
-    """One thread, one account, one session after the other.
+    """One thread and one account, over any number of sessions.
 
-    A status is deleted once its result was handed over, or, with `keep`, once it was acknowledged.
-    `unsent` is how many bytes of submissions were not accepted yet; `progress` is notified when
-    that changes and when the courier ends. `owner` is who we are in access lists, if there are any.
+    A status is deleted after its result was handed over or, with `keep`, after it was acknowledged.
+    `unsent` is the number of bytes of submissions not accepted yet; `progress` is notified when it
+    changes and when the courier ends. `owner` is this process's identity, if the tree has ACLs.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Courier:
         self._wake = threading.Event()
         self._inbox: deque[Submission] = deque()
         self._unaccepted: dict[int, bool] = {}
-        """The tasks that are not known to have been accepted or refused; whether they were sent."""
+        """Tasks not known to have been accepted or refused; the value says whether it was sent."""
         self._waiting: dict[int, TaskFuture] = {}
         self._attachments = Attachments()
         self._removed = (1, 0)
-        """The account's openings and expired statuses when the futures were last gone through."""
+        """The account's openings and expired statuses at the last search for lost futures."""
         self._sought: deque[str] = deque()
-        """Tasks that may have expired, to be looked for."""
+        """Tasks to search for, because they may have expired."""
         self._next_look = time.monotonic() + LOOK_INTERVAL
         self._delivering = False
         """Whether the thread is handing over a result, and may be in a user's callback."""
@@ -93,11 +93,11 @@ class Courier:
     # --- called from other threads -----------------------------------------------------------
 
     def start(self, connect_timeout: float) -> None:
-        """Connect and begin. Raises Unavailable, also where no cluster is, and NotAuthorized."""
+        """Connect and start. Raises Unavailable, also if there is no cluster, and NotAuthorized."""
         try:
             self._first_session.start(connect_timeout)
             tree.require(self._first_session)
-        except BaseException:  # also Ctrl-C: kazoo's threads go on trying otherwise
+        except BaseException:  # also Ctrl-C: otherwise kazoo's threads keep trying to connect
             self._first_session.close(timeout=0.5)
             raise
         self.owner = "".join(self._first_session.me)
@@ -105,16 +105,16 @@ class Courier:
 
     @property
     def forked(self) -> bool:
-        """Whether this is another process than the one that made it."""
+        """Whether this process is not the one that created it."""
         return self._process != forking.process
 
     def check(self) -> None:
-        """Raise ClientForked in a process forked since. Locks may be held there for ever."""
+        """Raise ClientForked in a forked process, where locks may be held forever."""
         if self.forked:
             raise forking.forked("this Client", self._process)
 
     def post(self, submissions: Iterable[Submission]) -> None:
-        """Hand over submissions to be sent. Raises what ended the courier, if something did."""
+        """Queue submissions to be sent. Raises the error that ended the courier, if any."""
         submissions = list(submissions)
         with self.progress:
             if self._failure is not None:
@@ -125,7 +125,7 @@ class Courier:
         self._wake.set()
 
     def attach(self, futures: Iterable[AttachedFuture]) -> None:
-        """Watch tasks of other clients. Raises what ended the courier, if something did."""
+        """Watch tasks of other clients. Raises the error that ended the courier, if any."""
         with self.progress:
             if self._failure is not None:
                 raise self._failure
@@ -133,19 +133,19 @@ class Courier:
         self._wake.set()
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
-        """The program has these results: their statuses may go."""
+        """Release the statuses of these results, which the program has received."""
         self._acknowledged.extend(numbers)
         self._wake.set()
 
     def unconfirmed(self) -> list[int]:
-        """The tasks that were sent, and of which it is not known whether they were accepted."""
+        """The tasks that were sent and are not known to have been accepted or refused."""
         with self.progress:
             return sorted(number for number, sent in self._unaccepted.items() if sent)
 
     def wait_until_unsent(self, most: int, timeout: float | None) -> bool:
-        """Wait until at most `most` bytes are unsent; whether that came to be within `timeout`.
+        """Wait until at most `most` bytes are unsent; return whether that happened in time.
 
-        The courier's own thread, which runs the callbacks of futures, is never made to wait.
+        The courier's own thread, which runs the callbacks of futures, never waits here.
         """
         if threading.current_thread() is self._thread:
             return True
@@ -158,9 +158,9 @@ class Courier:
         return met
 
     def close(self, timeout: float) -> None:
-        """Send what is unsent within `timeout` seconds, stop, and end the futures still waiting.
+        """Send what is unsent within `timeout` seconds, stop, and end the waiting futures.
 
-        The thread may be waiting for an answer of ZooKeeper's; it is left to end by itself.
+        If the thread is waiting for an answer from ZooKeeper, it is left to end on its own.
         """
         self._closing = True
         self._wake.set()
@@ -179,7 +179,7 @@ class Courier:
             if self._thread.is_alive():
                 self._fail(ClientClosed("the client was closed"))
                 self._wake.set()
-                # Not in this thread: users' callbacks may take long, or raise.
+                # Not on this thread: users' callbacks may take long, or raise.
                 ender = threading.Thread(target=self._end, name="end-futures", daemon=True)
                 ender.start()
                 ender.join(ENDING)
@@ -199,13 +199,13 @@ class Courier:
                         session = None
         except MasterworkerError as error:
             if error is not self._failure:
-                log.error("the client ends: %s", error)
+                log.error("the client has stopped: %s", error)
             failure = error
         except Exception as error:
-            log.exception("the client's thread ends by a defect")
-            failure = MasterworkerError(f"the client's thread ended by a defect: {error!r:.500}")
-        except BaseException:  # threads ignore SystemExit without a word
-            log.exception("the client's thread ends")
+            log.exception("the client's thread stopped because of a bug in masterworker")
+            failure = MasterworkerError(f"the client's thread stopped by a bug: {error!r:.500}")
+        except BaseException:  # threads ignore SystemExit silently
+            log.exception("the client's thread stopped")
             raise
         finally:
             self._fail(failure)
@@ -230,7 +230,7 @@ class Courier:
         return session
 
     def _serve(self, session: Session) -> None:
-        """Work with one session until it is lost or the work is done."""
+        """Use one session until it is lost or the work is done."""
         folder = Listing(session, self.account.folder)
         self._attachments.use(session)
         self.account.doubt()
@@ -245,12 +245,12 @@ class Courier:
                 if session.connected:
                     self._step(session, folder)
             except ConnectionLost as error:
-                log.info("%s; going on when it is back", error)
+                log.info("%s; continuing once it is back", error)
                 self.account.doubt()
                 folder.stale = True
                 self._attachments.mistrust()
             except SessionLost as error:
-                log.info("%s; starting a new one", error)
+                log.info("%s; starting a new session", error)
                 return
             self._rest(session, folder)
 
@@ -281,7 +281,7 @@ class Courier:
                 if self.is_accepted(number)
             )
             self._removed = removed
-            folder.stale = True  # it may be another one, with no watch on it
+            folder.stale = True  # it may have been recreated, without a watch
         if self._sought:
             self._give_up_expired(session)
         self._attachments.step()
@@ -291,10 +291,10 @@ class Courier:
         return number not in self._unaccepted
 
     def _give_up_expired(self, session: Session) -> None:
-        """End futures whose status was removed unread, while we were away for too long.
+        """End futures whose status was removed unread while this client was disconnected.
 
-        As many are looked for as one request can ask about; results that arrive are not kept
-        waiting for the rest.
+        Each call checks as many as fit into one request, so that arriving results need not wait for
+        the rest.
         """
         for task in Search(session).missing(self._sought):
             future = self._waiting.pop(paths.split_task(task)[1], None)
@@ -302,18 +302,18 @@ class Courier:
                 future.fail(TaskFailed(task, Reason.EXPIRED.value))
 
     def _rest(self, session: Session, folder: Listing) -> None:
-        """Wait until there is something to do."""
+        """Wait until there is work to do."""
         at_work = self._to_be_written or self._sought or (folder.stale and self._waiting)
         if self._done() or (at_work and session.connected):
             return
-        # Without a connection there is nothing to look at; its return sets the wake.
+        # Without a connection there is nothing to read; reconnecting sets the wake.
         left = LOOK_INTERVAL
         if session.connected:
             left = min(self._next_look, self._attachments.next_step()) - time.monotonic()
         self._wake.wait(max(0.0, left))
 
     def _collect(self, session: Session, folder: Listing) -> None:
-        """Hand over the results that are there; their statuses are deleted afterwards."""
+        """Hand over the results that have arrived; their statuses are deleted afterwards."""
         names = [name for name in folder.read() or [] if paths.is_number(name)]
         ready = [f"{folder.path}/{name}" for name in names if int(name) in self._waiting]
         for path, found in session.read_each(ready):
@@ -332,7 +332,7 @@ class Courier:
                 self._delivering = False
 
     def _sending(self, submissions: list[Submission]) -> None:
-        """Note what is about to be sent. Raises what ended the courier: then nothing may be."""
+        """Note what is about to be sent. Raises the error that ended the courier, if any."""
         with self.progress:
             if self._failure is not None:
                 raise self._failure
@@ -348,16 +348,16 @@ class Courier:
                 self._unaccepted.pop(submission.number, None)
             self.progress.notify_all()
 
-    # --- its end -----------------------------------------------------------------------------
+    # --- end -----------------------------------------------------------------------------------
 
     def _fail(self, failure: MasterworkerError) -> None:
-        """Take no more submissions and send none, for this reason unless there was one already."""
+        """Stop taking and sending submissions; the first failure is the reason that is kept."""
         with self.progress:
             self._failure = self._failure or failure
             self.progress.notify_all()
 
     def _end(self) -> None:
-        """End all futures still waiting, each with what is known of its task."""
+        """End all waiting futures, each with the best knowledge of its task."""
         failure = self._failure or ClientClosed("the client was closed")
         unsent = [(one.number, one.future) for one in list(self._inbox)]
         # In this order, since the thread may be moving them at this moment.
@@ -372,7 +372,7 @@ class Courier:
     def _fate(
         self, number: int, future: TaskFuture, failure: MasterworkerError
     ) -> MasterworkerError:
-        """Why a future ends that had no status yet."""
+        """The error for a future that ends without a status."""
         if not isinstance(failure, ClientClosed):
             return failure
         task = future.task_id
@@ -385,11 +385,11 @@ class Courier:
             )
         if sent:
             return ClientClosed(
-                f"the client was closed before ZooKeeper had answered: whether task {task} was "
-                f"accepted is not known; `mwctl tasks show {task}` tells"
+                f"the client was closed before ZooKeeper answered: it is unknown whether task "
+                f"{task} was accepted; check with `mwctl tasks show {task}`"
             )
         return ClientClosed(
-            f"the client was closed before task {task} was sent: it was not accepted, and will not "
+            f"the client was closed before task {task} was sent: it was not accepted and will not "
             "run; submit it again",
             accepted=False,
         )

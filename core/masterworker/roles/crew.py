@@ -1,7 +1,7 @@
-"""The worker's runners as one: each job goes inline or to a process, as its executor wants it.
+"""All attempts of a worker: each job runs inline or in a process, depending on its executor.
 
-Also the worker's lease: the promise that attempts stop when ZooKeeper has not been heard for so
-long that the session could end.
+This also enforces the worker's lease: attempts stop when ZooKeeper has been silent for so long that
+the session could end.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..words.executor import Executor, Offer, Offered
 
 
 class Crew:
-    """Everything that runs attempts in this worker, for as long as the worker lives.
+    """Runs a worker's attempts for as long as the worker lives.
 
-    `executors` are those offered, by name, the inline ones with their code; `processes` is how many
-    attempts may run in child processes at a time, bounded by `sandbox`; `configs` are the
-    operator's raw tables, from `file`. `wake` is set when an outcome has arrived, or an executor
-    can no longer, or again, be run. Raises BadConfiguration. It starts no thread and no process
-    before it is entered, and has ended all of them when it is left.
+    `executors` are the executors offered, by name, inline ones with their code. `processes` is the
+    number of attempts that may run in child processes at a time, restricted by `sandbox`. `configs`
+    are the operator's raw tables, from `file`. `wake` is set when an outcome has arrived, or when
+    an executor becomes unavailable or available again. Raises BadConfiguration. Entering the
+    context starts the threads and processes; leaving it ends all of them.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Crew:
         self.close()
 
     def config(self, executor: str) -> Any:
-        """What the operator configured for an inline executor, as the executor wants to see it."""
+        """An inline executor's configuration, as its `config` function returned it."""
         return self._configs.get(executor)
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Run these jobs as soon as there is room."""
+        """Run these jobs as soon as slots are free."""
         inline = [job for job in jobs if self._executors[job.task.executor].inline]
         others = [job for job in jobs if not self._executors[job.task.executor].inline]
         if inline and self._inline is not None:
@@ -81,30 +81,30 @@ class Crew:
             self._processes.start(others)
 
     def stop(self, task_id: str) -> None:
-        """This attempt must not go on; no outcome will come of it."""
+        """Stop this attempt; it has no outcome."""
         for runner in self._runners():
             runner.stop(task_id)
 
     def stop_all(self) -> None:
-        """No attempt must go on; returns when their processes are dead."""
+        """Stop every attempt; return when their processes are dead."""
         for runner in self._runners():
             runner.stop_all()
         self._outcomes.clear()
 
     def withdraw(self) -> list[str]:
-        """Drop the jobs that have not begun, and return their tasks."""
+        """Drop the jobs that have not started, and return their tasks."""
         return [task_id for runner in self._runners() for task_id in runner.withdraw()]
 
     def unable(self) -> dict[str, str]:
-        """The executors that cannot be run here at present, each with the reason."""
+        """The executors that are unavailable here at present, each with the reason."""
         return {name: why for runner in self._runners() for name, why in runner.unable().items()}
 
     def outcomes(self) -> list[Outcome]:
-        """What has ended since the last call."""
+        """The outcomes since the last call."""
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
     def lease(self, until: float) -> None:
-        """Let attempts in processes run, and inline ones begin, until this monotonic second."""
+        """Let attempts in processes run, and inline ones start, until this monotonic second."""
         if self._guardian is not None:
             self._guardian.extend(until)
         if self._inline is not None:

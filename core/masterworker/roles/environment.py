@@ -1,7 +1,7 @@
-"""How to reach ZooKeeper, as the environment says: the same variables for `mwctl` and programs.
+"""Connection settings from environment variables, the same for `mwctl` and for programs.
 
-Each option of `mwctl` that is about the connection can be given by a variable, MWCTL_ and the
-option's name. A Client reads them where its arguments leave something open.
+Each connection option of `mwctl` can be given by a variable: MWCTL_ and the option's name. A Client
+reads them for arguments that are not given.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..words.errors import BadConfiguration
 from ..words.login import Credentials, Login, Tls
 
 DEFAULT_HOSTS: Final = "127.0.0.1:2181"
-"""Where ZooKeeper is, unless anything says otherwise."""
+"""The default address of ZooKeeper."""
 
 HOSTS: Final = "MWCTL_HOSTS"
 CREDENTIALS: Final = "MWCTL_CREDENTIALS"
@@ -34,24 +34,24 @@ KEY_PASSWORD: Final = "MWCTL_TLS_KEY_PASSWORD"  # noqa: S105 - the variable's na
 """The environment variable that can hold the password of the TLS key."""
 
 MOST: Final = 4_096
-"""Characters of a secret."""
+"""Maximum length of a secret, in characters."""
 
 _TRUE: Final = ("1", "true", "t", "yes", "y", "on")
 _FALSE: Final = ("", "0", "false", "f", "no", "n", "off")
 
 
 def hosts() -> str:
-    """The ZooKeeper servers, and the path below which the cluster lies."""
+    """The ZooKeeper servers, and the chroot of the cluster."""
     return os.environ.get(HOSTS) or DEFAULT_HOSTS
 
 
 def key_file() -> str | None:
-    """The file with the keys of payloads that are encrypted, if there is one."""
+    """The file with the encryption keys, if any."""
     return os.environ.get(KEY_FILE) or None
 
 
 def login() -> Login:
-    """What to show to ZooKeeper. Raises BadConfiguration."""
+    """The login from the environment. Raises BadConfiguration."""
     given = os.environ
     return make_login(
         credentials=_path(given, CREDENTIALS),
@@ -72,7 +72,7 @@ def make_login(
     tls_key_password_file: Path | None,
     check_hostname: bool,
 ) -> Login:
-    """A login from the files named; secrets for which there is no file may be in the environment.
+    """A login from the given files; a secret without a file may be in the environment.
 
     Raises BadConfiguration.
     """
@@ -88,7 +88,7 @@ def make_login(
         )
     elif tls_cert or tls_key or not check_hostname:
         raise BadConfiguration(
-            f"the certificates to trust are missing: TLS needs --tls-ca or {TLS_CA}"
+            f"the certificates to trust are missing: for TLS, set --tls-ca or {TLS_CA}"
         )
     return Login(Credentials.parse(text) if text else None, tls)
 
@@ -106,14 +106,14 @@ def _flag(given: Mapping[str, str], variable: str) -> bool:
 
 
 def _secret(file: Path | None, variable: str) -> str:
-    """A secret from its file, else from the environment, else nothing."""
+    """A secret from its file, else from the environment, else empty."""
     return os.environ.get(variable, "") if file is None else read_secret(file)
 
 
 def read_secret(file: Path) -> str:
-    """The one line of a file that nobody beyond its owner and its group can read.
+    """The single line of a file that only its owner and group can read.
 
-    Raises BadConfiguration, which never shows what stands in it.
+    Raises BadConfiguration, which never shows the file's content.
     """
     try:
         with file.open(encoding="utf-8") as opened:
@@ -122,11 +122,11 @@ def read_secret(file: Path) -> str:
     except OSError as error:
         raise BadConfiguration(f"cannot read the secret in {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadConfiguration(f"the secret in {file} is not text in UTF-8") from None
+        raise BadConfiguration(f"the secret in {file} is not UTF-8 text") from None
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise BadConfiguration(
-            f"others can get at the secret in {file}: run `chmod 600 {file}`, and change the secret"
+            f"others can read the secret in {file}: run `chmod 600 {file}`, and change the secret"
         )
     if not text or "\n" in text:
-        raise BadConfiguration(f"{file} must hold one line, the secret")
+        raise BadConfiguration(f"{file} must contain exactly one line, the secret")
     return text

@@ -1,8 +1,8 @@
-"""Which process this is: what was made before a fork cannot be used after it.
+"""Detects use after a fork: objects created before a fork cannot be used in the child process.
 
-A process that is forked has copies of all objects and none of the threads that work for them. A
-submission would wait there for ever, and a lock that was held at that moment is never released. So
-clients and futures remember where they were made.
+A forked process has copies of all objects but none of the threads that work for them. A submission
+would wait there forever, and a lock held at the time of the fork would never be released. Clients
+and futures therefore remember the process that created them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from ..words.errors import ClientForked
 
 process = os.getpid()
-"""The id of this process. A system call less, wherever every task passes by."""
+"""The id of this process, cached to save a system call for every task."""
 
 
 def _in_child() -> None:
@@ -24,8 +24,8 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def forked(what: str, made_in: int) -> ClientForked:
-    """The error for something that was made in another process than this one."""
+    """The error for an object that was created in another process."""
     return ClientForked(
-        f"{what} was made in process {made_in} and cannot be used in process {process}, which was "
-        "forked from it: make the Client after the fork, one in each process"
+        f"{what} was created in process {made_in} and cannot be used in process {process}, which "
+        "was forked from it: create a Client in each process, after the fork"
     )

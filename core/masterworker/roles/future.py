@@ -1,9 +1,9 @@
 """The future of a submitted task: a `concurrent.futures.Future` that knows its task.
 
-Two things are made safer than in the base class. A callback harms only itself, whatever it raises:
-callbacks run on the client's thread, which serves all others. And a future works after a fork: the
-child process gets a lock of its own, since the parent's may have been held at that moment, and a
-future that was still waiting ends there with ClientForked.
+It is safer than the base class in two ways. A callback that raises harms nothing else: callbacks
+run on the client's thread, which serves all other futures. A future also works after a fork: the
+child process gets its own lock, since the parent's may have been held at that moment, and a future
+that was still waiting ends there with ClientForked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FINISHED: Final = "FINISHED"
 
 
 class TaskFuture(Future[bytes]):
-    """A task's result to come.
+    """A task's future result.
 
     `result()` returns the result's bytes or raises TaskFailed with the history of its attempts;
     TaskCancelled if the task was cancelled; ClientClosed if the client was closed before the
@@ -53,7 +53,7 @@ class TaskFuture(Future[bytes]):
 
     @property
     def _condition(self) -> threading.Condition:
-        """What the base class, `wait` and `as_completed` lock and wait on."""
+        """The condition that the base class, `wait` and `as_completed` use."""
         if self._process != forking.process:
             self._forked()
         return self._lock
@@ -63,7 +63,7 @@ class TaskFuture(Future[bytes]):
         self._lock = condition
 
     def _forked(self) -> None:
-        """Make it of use in this process, which was forked from the one that made it.
+        """Make the future usable in this process, which was forked from the one that created it.
 
         No thread here will ever end it, so it ends now. Its callbacks belong to the other process.
         """
@@ -83,13 +83,13 @@ class TaskFuture(Future[bytes]):
     def add_done_callback(self, fn: Callable[[Future[bytes]], object]) -> None:
         """Call `fn` with this future once it has ended: at once, if it has already.
 
-        Otherwise it is called on the client's thread, so keep it short. What it raises is logged
-        and harms nothing else.
+        Otherwise it is called on the client's thread, so keep it short. An exception is logged and
+        has no other effect.
         """
         super().add_done_callback(fn if self.done() else _Callback(fn))
 
     def cancel(self) -> bool:
-        """False: a task that was submitted runs, whether or not anything waits for it."""
+        """Return False: a submitted task runs, whether or not anything waits for it."""
         return False
 
     def __repr__(self) -> str:
@@ -101,7 +101,7 @@ class TaskFuture(Future[bytes]):
             self.set_exception(error)
 
     def settle(self, data: bytes) -> bool:
-        """End the future with the status znode's data; whether that could be understood."""
+        """End the future with the status znode's data; return whether the data was valid."""
         try:
             status = records.decode_status(data)
             seal = self._seal_for(status)
@@ -114,7 +114,7 @@ class TaskFuture(Future[bytes]):
         except BadRecord as error:
             self.fail(
                 MasterworkerError(
-                    f"the status of task {self.task_id} cannot be understood: {error}"
+                    f"the status of task {self.task_id} is not a valid record: {error}"
                 )
             )
             return False
@@ -130,15 +130,15 @@ class TaskFuture(Future[bytes]):
         return True
 
     def _seal_for(self, _status: Status) -> Seal | None:
-        """What opens the result of this status; None if it is not sealed."""
+        """The seal that opens the result of this status; None if it is not sealed."""
         return self._seal
 
 
 class AttachedFuture(TaskFuture):
     """The future of a task that another process submitted.
 
-    How it was sealed is known from its status only. With `keys`, it must be sealed with one of
-    them, as a client that encrypts requires of its own tasks.
+    Only its status tells how it was sealed. With `keys`, it must be sealed with one of them, as a
+    client with keys requires of its own tasks.
     """
 
     def __init__(self, task_id: str, keys: Keys | None) -> None:
@@ -146,7 +146,7 @@ class AttachedFuture(TaskFuture):
         self._keys = keys
 
     def follow(self, other: TaskFuture) -> None:
-        """End as the other does, which waits for the same task."""
+        """End like `other`, which waits for the same task."""
         other.add_done_callback(self._copy)
 
     def _copy(self, other: Future[bytes]) -> None:
@@ -161,23 +161,23 @@ class AttachedFuture(TaskFuture):
         if self._keys is not None:
             if not status.sealed:
                 raise SealBroken(
-                    f"task {self.task_id} is not encrypted, and this client has a key file: "
-                    "attach to it with a client that has none"
+                    f"task {self.task_id} is not encrypted, but this client has a key file: "
+                    "attach to it with a client without one"
                 )
             return self._keys.seal(self.task_id, status.executor, status.sealed)
         if status.sealed and status.state is State.DONE:
             raise NotAuthorized(
                 f"the result of task {self.task_id} is sealed with key {status.sealed!r}: attach "
-                "to it with a client that has the key file"
+                "to it with a client that has this key in its key file"
             )
         return None
 
 
 class _Callback:
-    """A user's callback, called so that nothing that it raises comes out.
+    """A user's callback, wrapped so that no exception escapes.
 
-    Not even SystemExit or KeyboardInterrupt: it runs on the client's thread, where they would end
-    the client, and never the program.
+    Not even SystemExit or KeyboardInterrupt: on the client's thread they would end the client, and
+    never the program.
     """
 
     __slots__ = ("_function",)
@@ -189,7 +189,7 @@ class _Callback:
         try:
             self._function(future)
         except BaseException:
-            with contextlib.suppress(BaseException):  # and it may not even let itself be shown
+            with contextlib.suppress(BaseException):  # even its repr may raise
                 log.exception("a callback of %r, %s, raised", future, _named(self._function))
 
 

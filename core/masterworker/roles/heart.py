@@ -1,8 +1,8 @@
-"""A worker's heartbeat: how it knows that its session lives, and what happens when it does not.
+"""A worker's heartbeat: detects whether its session is alive, and stops attempts if it is not.
 
-A thread of its own, so that a long round of the worker is not taken for silence. It sends the
-heartbeats, renews the lease until which attempts may run, and wakes the worker when ZooKeeper falls
-silent and when it is heard again.
+It has its own thread, so that a long round of the worker does not count as silence. The thread
+sends the heartbeats, renews the lease for attempts, and wakes the worker when ZooKeeper becomes
+silent and when it answers again.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from ..zookeeper.session import Session
 log = logging.getLogger(__name__)
 
 FENCE: Final = 0.5
-"""The part of the session's timeout after which a silent worker stops its attempts.
+"""The fraction of the session timeout after which a worker without contact stops its attempts.
 
-The leader ends a session a full timeout after it last heard of it. It may have heard last a
-heartbeat interval and half a tick before the heartbeat we know it answered, and the timeout is at
-least two ticks: so it waits 1 - BEAT - 1/4 of the timeout, 0.58, or longer."""
+The leader ends a session a full timeout after it last heard of it. That may have been one heartbeat
+interval and half a tick before the last heartbeat that we know it answered, and the timeout is at
+least two ticks. The leader therefore waits at least 1 - BEAT - 1/4 = 0.58 of the timeout."""
 
 BEAT: Final = 1 / 6
-"""The part of the session's timeout between two heartbeats."""
+"""The fraction of the session timeout between two heartbeats."""
 
 LOOK: Final = BEAT / 4
-"""The part of the session's timeout between two looks at whether a heartbeat was answered, or has
-been due since before the connection came back: a lease that waited for the next heartbeat to be
-renewed would end attempts over an absence of a third of the time they can bear."""
+"""The fraction of the session timeout between two checks whether a heartbeat was answered, or has
+been overdue since before the connection came back. If the lease were renewed only at the next
+heartbeat, attempts would end after a third of the outage that they can survive."""
 
 
 class Heart:
-    """Beats for one session until it is stopped.
+    """Sends heartbeats for one session until it is stopped.
 
-    `lease` is told until which monotonic second attempts may run.
+    `lease` is called with the monotonic second until which attempts may run.
     """
 
     def __init__(self, session: Session, lease: Callable[[float], None]) -> None:
@@ -47,12 +47,12 @@ class Heart:
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a lease from the moment at which the session was begun."""
+        """Start, with a lease counted from the start of the session."""
         self.renew()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; the lease runs out by itself."""
+        """End the thread; the lease expires on its own."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -64,11 +64,11 @@ class Heart:
 
     @property
     def silent(self) -> bool:
-        """Whether ZooKeeper was not heard for so long that attempts must not run."""
+        """Whether ZooKeeper has been silent for so long that attempts must not run."""
         return time.monotonic() > self._until
 
     def renew(self) -> None:
-        """Let attempts run for as long as the session is known to live."""
+        """Let attempts run for as long as the session is known to be alive."""
         self._lease(self._until)
 
     @property
@@ -87,7 +87,7 @@ class Heart:
             self.renew()
             if silent != self.silent:
                 silent = not silent
-                log.warning("ZooKeeper is %s", "silent: attempts stop" if silent else "heard again")
+                log.warning("ZooKeeper %s", "is silent: attempts stop" if silent else "is back")
                 self._session.wake.set()
             if self._stopped.wait(self._session.timeout * LOOK):
                 return
@@ -96,4 +96,4 @@ class Heart:
         try:
             self._session.beat()
         except MasterworkerError as error:
-            log.info("no heartbeat: %s", error)
+            log.info("cannot send a heartbeat: %s", error)

@@ -1,8 +1,8 @@
 """One life of a worker: one session, one id, never reused.
 
-It registers, then goes round one loop: list what is assigned, stop what no longer is, run what is
-new, commit what has ended. A status is committed by the `multi` that deletes the assignment, so an
-assignment that is gone means that the attempt's outcome is nobody's business any more.
+It registers, then repeats one loop: list the assignments, stop tasks no longer assigned, run new
+ones, commit outcomes. A status is committed by the `multi` that deletes the assignment, so if the
+assignment is gone, the outcome of the attempt is discarded.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from .heart import Heart
 log = logging.getLogger(__name__)
 
 Change = Callable[[], batches.Unit[str]]
-"""Makes what is written for a task. It fails if the task's next record cannot be written."""
+"""Creates the change for a task. It fails if the task's next record cannot be written."""
 
 REPAIR_SECONDS: Final = 10.0
-"""The longest pause before a task is recorded again in a folder that is gone once more."""
+"""The longest pause before a task is recorded again in a folder that has vanished repeatedly."""
 
 HELD_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of payloads held at the most; assignments beyond are read when others have ended."""
+"""Maximum bytes of payloads held; further assignments are read when others have ended."""
 
 COMMITTED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of results committed in one round, so that a round stays short."""
 
 LOOK_INTERVAL: Final = 30.0
-"""Seconds between looks at everything even though no watch told of a change."""
+"""Seconds between full checks even if no watch reported a change."""
 
 
 class Incarnation:
@@ -75,7 +75,7 @@ class Incarnation:
         self._session = session
         self._crew = crew
         self._announcement = announcement
-        self._announced: Worker | None = None  # None while it is unknown what the tree says
+        self._announced: Worker | None = None  # None while the tree's content is unknown
         self._clerk = Clerk(self.id, executors, crew.config, keys)
         self._folder = Listing(session, paths.assignments(self.id))
         self._held: dict[str, Held] = {}
@@ -95,7 +95,7 @@ class Incarnation:
     # --- registration ------------------------------------------------------------------------
 
     def register(self) -> None:
-        """Announce this worker and make its folder, in one `multi`: neither is seen alone."""
+        """Announce this worker and create its folder, in one `multi`: neither exists alone."""
         self._session.ensure_tree()
         me = self._session.me
         self._announcement = replace(self._announcement, owner="".join(me))
@@ -110,8 +110,8 @@ class Incarnation:
         if refusal is not None and not self._is_registered():
             if refusal.code == Code.NO_AUTH:
                 raise NotAuthorized(
-                    f"ZooKeeper does not let worker {self.id} register: its identity (`mwctl acl "
-                    "id`) is not among the workers'"
+                    f"ZooKeeper denied the registration of worker {self.id}: its identity (`mwctl "
+                    "acl id`) is not among the workers'"
                 )
             raise MasterworkerError(f"worker {self.id} cannot register: {refusal}")
         if refusal is None:
@@ -120,16 +120,16 @@ class Incarnation:
         log.info("worker %s is ready for %s", self.id, ", ".join(self._announcement.executors))
 
     def end(self) -> None:
-        """Its session is over, or it has left: no attempt of this incarnation goes on."""
+        """Stop all attempts of this incarnation: its session is over, or it has left."""
         self._heart.stop()
         self._crew.stop_all()
 
     def _wanted(self) -> Worker:
-        """What is to be announced now: all that this worker offers but for what it cannot run."""
+        """The announcement that is due now: all executors except those unavailable."""
         return without(self._announcement, self._crew.unable())
 
     def _announce(self) -> None:
-        """Bring the announcement up to date, before any task is handed back over the change."""
+        """Update the announcement, before any task is handed back because of the change."""
         wanted = self._wanted()
         if wanted == self._announced:
             return
@@ -141,7 +141,7 @@ class Incarnation:
         self._announced = wanted
 
     def _is_registered(self) -> bool:
-        """Whether an earlier try, whose reply was lost, has registered us."""
+        """Whether an earlier attempt, whose reply was lost, has registered us."""
         found = self._session.get(paths.worker(self.id))
         return found is not None and found.owner == self._session.identity
 
@@ -149,21 +149,22 @@ class Incarnation:
 
     @property
     def idle(self) -> bool:
-        """Whether it holds no task, and knows of none to come."""
+        """Whether it holds no task and expects none."""
         return not (self._held or self._unread or self._folder.stale)
 
     @property
     def silent(self) -> bool:
-        """Whether ZooKeeper was not heard for so long that attempts must not run."""
+        """Whether ZooKeeper has been silent for so long that attempts must not run."""
         return self._heart.silent
 
     @property
     def next_look(self) -> float:
-        """The monotonic second at which it looks at everything again.
+        """The monotonic second of the next full check.
 
-        While ZooKeeper is away there is nothing to look at; its return wakes the worker. The end of
-        a silence does not if the heart, which looks more seldom, never noticed it. What the last
-        round found counts, not what is so by now: it looked at nothing if it found a silence.
+        While ZooKeeper is away there is nothing to check; its return wakes the worker. The end of a
+        silence does not wake it if the heart, which checks less often, never noticed the silence.
+        The finding of the last round counts, not the present state: a round that found a silence
+        has checked nothing.
         """
         if not self._session.connected:
             return float("inf")
@@ -173,9 +174,9 @@ class Incarnation:
         return min(self._next_look, waits) if waits else self._next_look
 
     def round(self) -> None:
-        """Take in what was assigned or taken away, and commit what has ended.
+        """Process new and withdrawn assignments, and commit outcomes.
 
-        Raises ConnectionLost, after which the next round finds out by reading what came of it.
+        Raises ConnectionLost, after which the next round finds out the outcome by reading.
         """
         if self.silent:
             self._pause()
@@ -205,21 +206,21 @@ class Incarnation:
             raise
 
     def _look(self) -> None:
-        """From time to time believe nothing, not even that we are registered.
+        """From time to time check everything, including our own registration.
 
-        Somebody may have removed this worker, or its folder, and a folder that is not there has no
+        Another process may have removed this worker or its folder, and a missing folder has no
         watch.
         """
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_INTERVAL
         if not self._is_registered():
-            raise SessionLost(f"worker {self.id} is registered no more")
+            raise SessionLost(f"worker {self.id} is no longer registered")
         self._quarantine.reconsider()
         self._folder.stale = True
 
     def _some_ended(self) -> list[Outcome]:
-        """Outcomes to be committed in this round."""
+        """The outcomes to commit in this round."""
         some: list[Outcome] = []
         size = 0
         for outcome in self._ended.values():
@@ -230,7 +231,7 @@ class Incarnation:
         return some
 
     def _pause(self) -> None:
-        """Stop every attempt until ZooKeeper is heard again; outcomes stay to be committed."""
+        """Stop every attempt until ZooKeeper answers again; outcomes are kept to be committed."""
         if self._paused:
             return
         self._paused = True
@@ -244,7 +245,7 @@ class Incarnation:
         self._paused = False
         postponed, self._postponed = self._postponed, []
         if postponed:
-            self._heart.renew()  # what starts under a lease that has ended is killed at once
+            self._heart.renew()  # an attempt started under an expired lease is killed at once
             self._crew.start([job for job in postponed if job.task.id in self._held])
 
     def _list(self) -> None:
@@ -253,7 +254,7 @@ class Incarnation:
             raise SessionLost(f"the folder of worker {self.id} was removed")
         names = set(self._quarantine.sift(self._folder.path, listed))
         for gone in self._held.keys() - names:
-            log.info("task %s was taken away", gone)
+            log.info("task %s was taken away: it is no longer assigned to this worker", gone)
             self._drop(gone)
         self._unread = sorted(names - self._held.keys())
 
@@ -276,7 +277,7 @@ class Incarnation:
                     size += len(held.payload)
             if size >= HELD_BYTES:
                 break
-        # Only now: what was read before a connection broke would be held and never begun.
+        # Only now: tasks read before a connection broke would be held but never started.
         self._held.update((held.task.id, held) for held in fresh)
         self._held_bytes = size
         self._unread = self._unread[read:]
@@ -291,7 +292,7 @@ class Incarnation:
             return None
 
     def _begin(self, fresh: list[Held]) -> None:
-        """Start these tasks; what came too late, or is not for this worker, goes back."""
+        """Start these tasks; those that came too late or do not fit this worker are handed back."""
         ours = [held for held in fresh if self._can_run(held.task) and not self._draining]
         self._crew.start(self._jobs(ours))
         if len(ours) < len(fresh):
@@ -303,7 +304,7 @@ class Incarnation:
         return self._clerk.can_run(task) and task.executor in offered
 
     def _jobs(self, tasks: Iterable[Held]) -> list[Job]:
-        """A job for each task; one whose payload does not open has failed."""
+        """A job for each task; a task whose payload cannot be opened fails."""
         jobs = []
         for held in tasks:
             try:
@@ -316,24 +317,24 @@ class Incarnation:
         return jobs
 
     def _collect(self) -> None:
-        """Take in the outcomes that have arrived."""
+        """Process the outcomes that have arrived."""
         for outcome in self._crew.outcomes():
             held = self._held.get(outcome.task_id)
             if held is None:
                 continue
             if outcome.unstarted:
                 self._returning.add(outcome.task_id)
-                self._session.wake.set()  # for the next round, which announces it first
+                self._session.wake.set()  # for the next round, which announces the change first
             elif outcome.interrupted:
                 self._postponed += self._jobs([held])
-                self._session.wake.set()  # for the next round, which begins it again
+                self._session.wake.set()  # for the next round, which starts it again
             else:
                 self._ended[outcome.task_id] = outcome
 
     # --- committing --------------------------------------------------------------------------
 
     def _commit(self, changes: Iterable[tuple[str, Change]]) -> None:
-        """Commit a change of each of these tasks."""
+        """Commit one change for each of these tasks."""
         failpoint("worker.before-commit")
         report = batches.commit(self._session, [batches.Group((), self._units(changes))])
         failpoint("worker.after-commit")
@@ -352,14 +353,14 @@ class Incarnation:
             raise ConnectionLost(f"the outcome of {len(report.unknown)} commits is unknown")
 
     def _tell_failure(self, task: str) -> None:
-        """Log an attempt that failed, once its end is recorded."""
+        """Log a failed attempt, once it is recorded."""
         outcome = self._ended.get(task)
         if outcome is not None and outcome.reason is not None:
             line = self._clerk.failure(self._held[task], outcome)
             log.warning("%s", line, extra=line.extra)
 
     def _units(self, changes: Iterable[tuple[str, Change]]) -> Iterator[batches.Unit[str]]:
-        """The changes to be sent; a task whose next record cannot be written is set aside."""
+        """The changes to send; a task whose next record cannot be written is set aside."""
         for task, change in changes:
             try:
                 unit = change()
@@ -369,7 +370,7 @@ class Incarnation:
                 yield unit
 
     def _set_aside(self, task: str, why: str) -> None:
-        log.error("task %s: its outcome cannot be recorded: %s", task, why)
+        log.error("task %s: cannot record its outcome: %s", task, why)
         self._quarantine.add(paths.assignment(self.id, task), why)
         self._drop(task)
 
@@ -378,7 +379,7 @@ class Incarnation:
             log.info("task %s was taken away before its outcome was recorded", task)
             self._drop(task)
         elif refusal.index == 1 and refusal.code == Code.NODE_EXISTS:
-            log.warning("task %s lies where it was to go already: what is there stands", task)
+            log.warning("task %s is already at its target; keeping the existing znode", task)
             self._session.commit([Delete(paths.assignment(self.id, task))]).wait()
             self._drop(task)
         elif _is_missing(refusal):
@@ -387,9 +388,9 @@ class Incarnation:
             self._set_aside(task, str(refusal))
 
     def _repair(self, task: str) -> None:
-        """Make the folder again to which this task should go."""
-        log.warning("task %s cannot be recorded: a folder is gone; making it again", task)
-        with contextlib.suppress(NotAuthorized):  # then someone else has to make it
+        """Create the task's missing target folder again."""
+        log.warning("cannot record task %s: its target folder is gone, creating it again", task)
+        with contextlib.suppress(NotAuthorized):  # then another process has to create it
             self._session.ensure_tree()
         if paths.is_task(task):
             folder = paths.parent(paths.status(task))
@@ -398,7 +399,7 @@ class Incarnation:
             self._session.commit([Create(folder, ledger, owners=owners)]).wait()
 
     def _drop(self, task: str) -> None:
-        """Forget a task that is not ours any more, and stop its attempt."""
+        """Forget a task that is no longer ours, and stop its attempt."""
         self._returning.discard(task)
         held = self._held.pop(task, None)
         if held is not None:
@@ -406,17 +407,17 @@ class Incarnation:
         if self._ended.pop(task, None) is None:
             self._crew.stop(task)
 
-    # --- leaving -----------------------------------------------------------------------------
+    # --- shutdown ----------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no new tasks, and hand back those not begun."""
+        """Take no new tasks, and hand back those not started."""
         self._draining = True
         self._announcement = replace(self._announcement, state=WorkerState.DRAINING)
         self._announce()
         self.hand_back(self._crew.withdraw())
 
     def hand_back(self, tasks: Iterable[str]) -> None:
-        """Put tasks back into the queue, stopping what runs of them."""
+        """Return tasks to the queue, and stop their attempts."""
         for task in tasks:
             if task in self._held and task not in self._ended:
                 self._crew.stop(task)
@@ -424,21 +425,21 @@ class Incarnation:
         self._return()
 
     def _return(self) -> None:
-        """Hand back what is to go, also what an earlier try, cut short, may have left here."""
+        """Hand back the pending tasks, including those left by an earlier, interrupted try."""
         if self._returning and time.monotonic() >= self._commit_at:
             log.info("handing back %d tasks", len(self._returning))
             going = [self._held[task] for task in self._returning]
             self._commit((held.task.id, partial(self._clerk.hand_back, held)) for held in going)
 
     def hand_back_all(self) -> None:
-        """Put back whatever has no outcome yet."""
+        """Return all tasks without an outcome to the queue."""
         self._collect()
         self.hand_back([task for task in self._held if task not in self._ended])
 
     def leave(self) -> bool:
-        """Take this worker and its folder off the tree; False if a task has come meanwhile.
+        """Remove this worker and its folder from the tree; False if a task arrived meanwhile.
 
-        A folder in which something was set aside stays behind, for `mwctl audit` to report.
+        A folder with quarantined znodes stays behind, for `mwctl audit` to report.
         """
         leaving = Delete(paths.worker(self.id))
         if self._session.commit([leaving, Delete(self._folder.path)]).wait() is None:
@@ -448,5 +449,5 @@ class Incarnation:
 
 
 def _is_missing(refusal: Refusal) -> bool:
-    """Whether the folder to which a task should go is gone."""
+    """Whether the target folder of a task is gone."""
     return refusal.index == 1 and refusal.code == Code.NO_NODE

@@ -1,11 +1,11 @@
-"""The key file: where clients and workers have their keys from, and the only place.
+"""The key file, the only source of encryption keys for clients and workers.
 
     # masterworker keys: ID KEY, one a line
     2026-11-22-9f3a  mJ0T...44 characters of base64...=
 
-The first key seals what is new, all of them open. So to change keys, append the new one to every
-file; when all have it, put it first in the clients' files; remove the old one when no task is left
-that was sealed with it.
+The first key seals new data; all keys open data. To rotate keys, append the new key to every file.
+Once all files have it, move it to the first line in the clients' files. Remove the old key when no
+task sealed with it is left.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def load_keys(file: str | os.PathLike[str]) -> Keys:
             text = opened.read(_MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfiguration(f"the key file {file} cannot be read: {error}") from None
-    if stat.S_IMODE(mode) & 0o037:  # its group may read it, as that of a service does
+    if stat.S_IMODE(mode) & 0o037:  # group read is allowed, for files of a service
         raise BadConfiguration(
-            f"the key file {file} is open to others (mode {stat.S_IMODE(mode):04o}): "
-            f"chmod 600 {file}, and make a new key if somebody may have read it"
+            f"others can access the key file {file} (mode {stat.S_IMODE(mode):04o}): run "
+            f"`chmod 600 {file}`, and create a new key if another user may have read it"
         )
     keys: dict[str, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -45,20 +45,20 @@ def load_keys(file: str | os.PathLike[str]) -> Keys:
         if words:
             key_id, key = _parse(words, f"{file}:{number}")
             if key_id in keys:
-                raise BadConfiguration(f"{file}:{number}: key {key_id!r} is there twice")
+                raise BadConfiguration(f"{file}:{number}: key {key_id!r} appears twice")
             keys[key_id] = key
     if not 1 <= len(keys) <= limits.MAX_KEYS:
         raise BadConfiguration(
             f"the key file {file} has {len(keys)} keys, expected 1 to {limits.MAX_KEYS}: "
-            "make one with `mwctl keys new`"
+            "create one with `mwctl keys new`"
         )
     return Keys(keys, os.urandom)
 
 
 def new_key(key_id: str = "") -> str:
-    """A line for a key file: a new key, its id made of the date unless given.
+    """A line for a key file with a new key; its id is made of the date unless given.
 
-    Raises BadConfiguration if it cannot be called so.
+    Raises BadConfiguration if the id is invalid.
     """
     key_id = key_id or f"{time.strftime('%Y-%m-%d', time.gmtime())}-{os.urandom(2).hex()}"
     line = f"{key_id}  {b64encode(os.urandom(KEY_BYTES)).decode()}"
@@ -79,6 +79,6 @@ def _parse(words: list[str], where: str) -> tuple[str, bytes]:
     if len(key) != KEY_BYTES:
         raise BadConfiguration(
             f"{where}: the key {words[0]!r} is not {KEY_BYTES} bytes in base64: "
-            "make one with `mwctl keys new`"
+            "create one with `mwctl keys new`"
         )
     return words[0], key

@@ -1,10 +1,10 @@
-"""The master: stands for election, and in office reads, plans and carries out, over and over.
+"""The master: runs for election; as the primary it repeats a loop of survey, plan, move, clean.
 
-    connect --> stand by --> in office: survey, plan, move, clean --> ...
-       ^ |________________________________________________|
-         the session is lost, or another master took office
+    connect --> stand by --> primary: survey, plan, move, clean --> ...
+       ^ |___________________________________________|
+         the session is lost, or another master was elected
 
-One thread. Watches and signals only wake it; what it does follows from what it then reads.
+One thread does all the work. Watches and signals only wake it; it acts on what it reads then.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ SWEEP_SLICE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class MasterSettings:
-    """What an operator can set. Times are seconds.
+    """The operator's settings. Times are seconds.
 
-    `login` is what is shown to ZooKeeper. `status_ttl` is how long an unread status is kept at
-    least; `folder_ttl` how long the balanced books of a client that may be gone are;
-    `look_interval` how often a primary reads everything even though no watch told it to.
+    `login` is what is presented to ZooKeeper. `status_ttl` is the minimum time an unread status is
+    kept, `folder_ttl` the minimum time the settled ledger of a client that may be gone is kept, and
+    `look_interval` the time between full reads of the tree even if no watch reported a change.
     """
 
     session_timeout: float = DEFAULT_TIMEOUT
@@ -64,7 +64,7 @@ class Master:
         self._stopping = False
 
     def stop(self) -> None:
-        """Make run() leave office at once and return. Safe in a signal handler."""
+        """Make run() step down at once and return. Safe in a signal handler."""
         self._stopping = True
         self._wake.set()
 
@@ -92,7 +92,7 @@ class Master:
                 session.close()
 
     def _serve(self, session: Session) -> None:
-        """Stand for election with one session for as long as it lives."""
+        """Run for election with one session for as long as it lives."""
         host = socket.gethostname()
         me = MasterRecord(
             id=f"{name_of_host(host)}-{secrets.token_hex(4)}",
@@ -127,8 +127,7 @@ class Master:
         return self._stopping
 
     def pause(self, session: Session, seconds: float | None) -> None:
-        """Wait to be woken, at most `seconds` if connected (None: not at all).
-
+        """Wait to be woken, at most `seconds` (None: do not wait), or until reconnected.
         Raises SessionLost when the session is over.
         """
         while not session.connected and not session.lost and not self._stopping:
@@ -142,7 +141,7 @@ class Master:
 
 
 class _Term:
-    """One term of office, under one epoch."""
+    """One term as primary, under one epoch."""
 
     def __init__(
         self, session: Session, election: Election, epoch: int, settings: MasterSettings
@@ -168,7 +167,7 @@ class _Term:
         self._next_full_look = time.monotonic() + settings.look_interval
 
     def serve(self, master: Master) -> None:
-        """Rule until the master is stopped. Raises Fenced and SessionLost when the term is over."""
+        """Serve until the master is stopped. Raises Fenced and SessionLost at the term's end."""
         failpoint("master.in-office")
         while not master.stopping:
             master._wake.clear()
@@ -182,13 +181,13 @@ class _Term:
             master.pause(self._session, pause)
 
     def _round(self, wake: threading.Event) -> bool:
-        """Read, plan and carry out; whether the plan was overtaken and another is needed at once.
+        """Read, plan and carry out; return whether the plan was overtaken, so that another is due.
 
-        Each move that is refused takes something out of the next plan, so that comes to an end.
+        This terminates, because each refused move removes something from the next plan.
         """
         overtaken = False
         if self._election.office_changed and self._election.run() != self._epoch:
-            raise Fenced(f"epoch {self._epoch} is over: the office changed hands")
+            raise Fenced(f"epoch {self._epoch} is over: another master was elected")
         now = time.monotonic()
         if now >= self._next_full_look:
             self._survey.doubt()
@@ -210,7 +209,7 @@ class _Term:
         return overtaken
 
     def _until_next(self) -> float:
-        """Seconds until something is due even if no watch fires."""
+        """Seconds until work is due even if no watch fires."""
         if self._cleaner.is_sweeping:
             return 0.0
         due = min(self._next_full_look, self._next_sweep)

@@ -1,7 +1,7 @@
-"""The worker: lives one incarnation after another, and leaves in order when asked to.
+"""The worker: runs one incarnation after another, and shuts down in order when asked to.
 
 connect --> register --> rounds --> drain --> leave
-   ^____________________|  the session is lost: attempts stop, a new incarnation begins
+   ^____________________|  the session is lost: attempts stop, a new incarnation starts
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from .incarnation import Incarnation
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS: Final = 5.0
-"""Seconds beyond its grace that a worker tries to leave in order."""
+"""Seconds beyond the grace period that a worker may take to shut down in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What an operator can set. Times are seconds.
+    """The operator's settings. Times are seconds.
 
-    `slots` is the number of tasks held at a time, None for one per processor plus, if there are
-    inline executors, limits.INLINE_SLOTS for those. `login` is what is shown to ZooKeeper. `grace`
-    is how long running attempts may go on after stop(). `configs` are the executors' tables of the
-    configuration file `file`. `sandbox` is what executors in child processes are given and may do.
-    `keys` are those with which sealed tasks are opened; without keys, it is given none.
+    `slots` is the number of tasks held at a time; None stands for one per processor plus, if there
+    are inline executors, limits.INLINE_SLOTS for those. `login` is what is presented to ZooKeeper.
+    `grace` is how long running attempts may continue after stop(). `configs` are the executors'
+    tables of the configuration file `file`. `sandbox` restricts executors in child processes.
+    `keys` open sealed tasks; a worker without keys gets none of those.
     """
 
     name: str = field(default_factory=lambda: name_of_host(socket.gethostname()))
@@ -64,7 +64,7 @@ class Worker:
     def __init__(
         self, hosts: str, executors: Mapping[str, Offered], settings: WorkerSettings | None = None
     ) -> None:
-        """Raises BadConfiguration for a name, a number of slots or a configuration that is none."""
+        """Raises BadConfiguration for an invalid name, number of slots or configuration."""
         self._hosts = hosts
         self._executors = executors
         self._settings = settings or WorkerSettings()
@@ -82,7 +82,7 @@ class Worker:
         )
 
     def stop(self) -> None:
-        """Drain and return from run(); called again: at once. From any thread."""
+        """Drain and return from run(); a second call ends it at once. Safe on any thread."""
         self._stops += 1
         self._wake.set()
 
@@ -116,7 +116,7 @@ class Worker:
                     session.close()
 
     def _live(self, session: Session) -> None:
-        """One incarnation, until its session is lost or the worker has left."""
+        """Run one incarnation, until its session is lost or the worker has left."""
         incarnation = Incarnation(
             session,
             self._crew,
@@ -139,7 +139,7 @@ class Worker:
             incarnation.end()
 
     def _register(self, session: Session, incarnation: Incarnation) -> bool:
-        """Register, however often it takes; False if the worker is stopped over it."""
+        """Register, retrying as needed; False if the worker is stopped meanwhile."""
         while not self._stops:
             self._wake.clear()
             try:
@@ -162,17 +162,17 @@ class Worker:
             log.warning("%s", error)
 
     def _rest(self, session: Session, until: float, stops: int) -> None:
-        """Wait for something that wakes it, for a stop beyond `stops`, or until `until`.
+        """Wait to be woken, for a stop beyond `stops`, or until `until`.
 
-        The wake is cleared before the work, so that nothing that comes meanwhile is lost; a stop
-        that came between the last look and that is why it is looked for once more.
+        The wake is cleared before the work, so that no event in between is lost. A stop may have
+        arrived between the last check and the clearing, so it is checked once more.
         """
         if self._stops <= stops and not session.lost:
             self._wake.wait(min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))
 
     def _drain(self, session: Session, incarnation: Incarnation) -> None:
-        """Hand back what has not begun, give the rest its time, and leave."""
-        log.info("worker %s drains", incarnation.id)
+        """Hand back tasks not started, let the others finish within the grace period, and leave."""
+        log.info("worker %s is draining", incarnation.id)
         deadline = time.monotonic() + self._settings.grace
         begun = False
         while not self.stopped_cold:
