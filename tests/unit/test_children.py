@@ -176,17 +176,17 @@ def test_nonsense_on_the_pipe_is_a_crash(attempt: Attempt) -> None:
     """A child that no longer speaks the protocol is replaced."""
     outcome = attempt("scribble")
     assert outcome.reason is Reason.CRASHED
-    assert "broke off the conversation" in outcome.detail
+    assert "violated the protocol" in outcome.detail
     assert attempt("echo", "next").result == b"next"
 
 
 def test_answer_of_an_executors_making_is_a_crash(attempt: Attempt) -> None:
     """What an executor writes where only its child should: its attempt fails, the slot goes on."""
     answers = {
-        b"\x81\xa1a" * 1_020 + b"\xc0": "which is no answer",  # too deep a nest for repr
-        msgpack.packb({"result": bytes(MAX_PAYLOAD + 1)}): "which is no answer",
-        msgpack.packb({"reason": "no reason", "detail": ""}): "which is no answer",
-        b"\x81\xa1a" + b"\xdd\x00\x01\x00\x00" * 900: "broke off the conversation",
+        b"\x81\xa1a" * 1_020 + b"\xc0": "sent an invalid answer",  # too deep a nest for repr
+        msgpack.packb({"result": bytes(MAX_PAYLOAD + 1)}): "sent an invalid answer",
+        msgpack.packb({"reason": "no reason", "detail": ""}): "sent an invalid answer",
+        b"\x81\xa1a" + b"\xdd\x00\x01\x00\x00" * 900: "violated the protocol",
     }
     for packed, said in answers.items():
         outcome = attempt("answer", frames.LENGTH.pack(len(packed)) + packed)

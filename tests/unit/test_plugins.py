@@ -128,7 +128,7 @@ BROKEN = {
     "closing": (f"import os\nos.closerange(0, 256)\n{REVERSE_ALONE}", "exit code 1", ""),
     "nonsense": (
         "import os\nos.write(3, b'\\0\\0\\0\\4what')\nos._exit(0)\n",
-        "gave an answer that is none",
+        "sent an invalid answer",
         "",
     ),
     "flood": (
@@ -270,7 +270,7 @@ def test_unknown_executor_says_what_there_is(site: Site) -> None:
     with pytest.raises(BadConfiguration) as caught:
         Plugins.probe().executor("throw_reverse")
     message = str(caught.value)
-    assert "no executor 'throw_reverse'; there are: command, echo, python, read" in message
+    assert "no executor 'throw_reverse'; available: command, echo, python, read" in message
     assert "plugin 'throw_bad' (dist-throw_bad 1.2) could not be loaded: ModuleNotFound" in message
     assert "pip install" in message
     assert "mwctl plugins list" in message
@@ -395,7 +395,7 @@ def test_worker_cannot_run_two_executors_of_one_name(site: Site) -> None:
     """A task says only the bare name, so one worker cannot tell two such executors apart."""
     site.add("throw_a", REVERSE)
     site.add("throw_b", REVERSE)
-    with pytest.raises(BadConfiguration, match="'throw_a' and 'throw_b': start one worker for"):
+    with pytest.raises(BadConfiguration, match="'throw_a' and 'throw_b' were requested: start one"):
         Plugins.probe().executors(["throw_a:throw_reverse", "throw_b:throw_reverse"])
 
 

@@ -379,7 +379,7 @@ def test_a_limit_above_the_workers_own_is_refused() -> None:
 
 def test_a_variable_of_ours_is_never_passed() -> None:
     """Not even when the operator names it: credentials may be in it."""
-    with pytest.raises(BadConfiguration, match="put what it needs into its table"):
+    with pytest.raises(BadConfiguration, match="put the value into the executor's table"):
         Sandbox(pass_env=["HOME", "MWCTL_AUTH"])
 
 
@@ -387,14 +387,14 @@ def test_a_user_that_cannot_be_had_is_refused(
     monkeypatch: pytest.MonkeyPatch, other: sandbox.User
 ) -> None:
     """It is unknown, is root, or cannot run us, or the worker is not root: each says what to do."""
-    with pytest.raises(BadConfiguration, match="no such user; make one with `useradd"):
+    with pytest.raises(BadConfiguration, match="no such user; create one with `useradd"):
         find_user("no-such-user")
-    with pytest.raises(BadConfiguration, match="that is root"):
+    with pytest.raises(BadConfiguration, match="this is root"):
         find_user(pwd.getpwuid(0).pw_name)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/nowhere/python")
         with pytest.raises(BadConfiguration, match="cannot run /nowhere/python"):
             find_user(other.name)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(BadConfiguration, match="run it as root, or leave the option out"):
+    with pytest.raises(BadConfiguration, match="run it as root, or omit the option"):
         find_user(other.name)

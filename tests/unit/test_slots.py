@@ -145,7 +145,7 @@ def test_an_executor_that_does_not_load_is_the_workers_trouble(
     runner.start(jobs)
     for one in (jobs[0], jobs[2]):
         assert outcomes.of(one).reason is None
-        assert "does not register 'missing'" in outcomes.of(one).unstarted
+        assert "no longer registers 'missing'" in outcomes.of(one).unstarted
     assert outcomes.of(jobs[1]).result == b"fine"
     assert runner.unable().keys() == {"missing"}
     assert runner.held() == set()
@@ -253,7 +253,7 @@ def masterworker_register_executors(register):
 
 def test_a_configuration_that_cannot_travel_is_refused(start: Start) -> None:
     """What msgpack cannot say is the operator's to put right, before anything runs."""
-    with pytest.raises(BadConfiguration, match="write what is not text"):
+    with pytest.raises(BadConfiguration, match="write values other than text"):
         start(configs={"look": {"day": dt.date(2024, 1, 1)}})
 
 

@@ -1,7 +1,7 @@
-"""What both runners of attempts share: what goes in, what comes out, and how an executor is called.
+"""The interface of both attempt runners: jobs, outcomes, and how an executor is called.
 
 A runner takes jobs and delivers outcomes. `InlineRunner` runs trivial executors inside the worker,
-`ProcessRunner` all others in child processes; the worker sees only the `Runner` below.
+`ProcessRunner` runs all others in child processes. The worker sees only the `Runner` protocol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..words.model import Reason, Task
 
 
 class Job(NamedTuple):
-    """A task to attempt: the executor is the one that `task.executor` names."""
+    """A task to attempt with the executor named by `task.executor`."""
 
     task: Task
     payload: bytes
@@ -25,13 +25,13 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `reason` is None if it has a result.
+    """The outcome of an attempt. `reason` is None if it has a result.
 
-    `started` and `ended` are seconds since the epoch. `interrupted` says that the attempt was ended
-    from outside and not by its own doing: the worker may run the task again. `unopened` says that
-    its sealed payload could not be opened, so that nothing of it is in `detail`. `unstarted` says
-    why this worker cannot run the executor at present: the attempt has not begun and does not
-    count.
+    `started` and `ended` are seconds since the epoch. `interrupted` means that the attempt was
+    ended from outside, through no fault of its own, so the worker may run the task again.
+    `unopened` means that its sealed payload could not be opened, so `detail` has nothing of it.
+    `unstarted` says why this worker cannot run the executor at present: the attempt was not started
+    and does not count.
     """
 
     task_id: str
@@ -46,51 +46,51 @@ class Outcome(NamedTuple):
 
 
 OnOutcome = Callable[[list[Outcome]], None]
-"""Takes outcomes, from any thread. It must not block, nor call the runner. Called with none, it is
-told that what `Runner.unable` returns has changed."""
+"""Receives outcomes, on any thread. It must not block or call the runner. A call without outcomes
+reports that the value of `Runner.unable` has changed."""
 
 
 class Runner(Protocol):
-    """Runs jobs in a bounded number of places, and queues those that find none free.
+    """Runs jobs in a bounded number of slots, and queues those that find none free.
 
-    Every method may be called from any thread. Each job handed to `start` ends in exactly one
-    outcome, unless it is stopped or withdrawn: then in none.
+    Every method can be called from any thread. Each job given to `start` ends in exactly one
+    outcome, unless it is stopped or withdrawn, in which case it has none.
     """
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Run these as soon as there is room; never blocks. A task already held is left as it is.
+        """Run these jobs as soon as slots are free; never blocks. Tasks already held are skipped.
 
-        Every job is for an executor the runner was given.
+        Every job must be for an executor that the runner was given.
         """
 
     def stop(self, task_id: str) -> None:
-        """This attempt must not go on; once this returns, no outcome is delivered for it."""
+        """Stop this attempt; after this returns, no outcome is delivered for it."""
 
     def stop_all(self) -> None:
-        """The same for every attempt; returns when their processes are dead, within bounds."""
+        """Stop every attempt; return when their processes are dead, within a bounded time."""
 
     def withdraw(self) -> list[str]:
-        """Drop the jobs that have not begun and return their task ids."""
+        """Drop the jobs that have not started, and return their task ids."""
 
     def held(self) -> set[str]:
-        """The tasks given to this runner whose outcome is still to come."""
+        """The tasks of this runner that have no outcome yet."""
 
     def running(self) -> set[str]:
-        """Those of them that have begun."""
+        """The held tasks whose attempt has started."""
 
     def unable(self) -> dict[str, str]:
-        """The executors that it cannot run at present, each with the reason."""
+        """The executors that are unavailable at present, each with the reason."""
 
     def close(self) -> None:
-        """Stop everything and end every thread and process, within bounds. Nothing starts again."""
+        """Stop everything and end all threads and processes, within a bounded time. Final."""
 
 
 def execute(executor: Executor, payload: bytes, context: TaskContext) -> Outcome:
-    """Call an executor and judge what it returns or raises. Never raises itself."""
+    """Call an executor and check what it returns or raises. Never raises."""
     started = time.time()
     try:
         result = executor.run(payload, context)
-    except BaseException as error:  # noqa: BLE001 - even SystemExit ends its attempt and no more
+    except BaseException as error:  # noqa: BLE001 - even SystemExit ends only this attempt
         reason = Reason.OUT_OF_MEMORY if isinstance(error, MemoryError) else Reason.FAILED
         detail = _evidence(error)
     else:
@@ -104,7 +104,7 @@ def execute(executor: Executor, payload: bytes, context: TaskContext) -> Outcome
 
 
 def _objection(executor: str, result: object) -> str:
-    """What is wrong with a result, or nothing."""
+    """The problem with a result; empty if there is none."""
     if not isinstance(result, bytes):
         got = type(result).__name__
         return f"executor {executor!r} returned {got}, expected bytes (or None for an empty result)"
@@ -116,10 +116,10 @@ def _objection(executor: str, result: object) -> str:
 
 
 def _evidence(error: BaseException) -> str:
-    """What to tell of an executor's exception: its words, and its own part of the traceback.
+    """The evidence of an executor's exception: its message, and its own part of the traceback.
 
-    Left out are our frame and those of a caller in between that says so, as for pytest, by a local
-    variable `__tracebackhide__`.
+    Our own frame is left out, and so are frames of callers that set a local variable
+    `__tracebackhide__`, as for pytest.
     """
     if isinstance(error, AttemptFailed):
         return evidence.bounded(str(error))

@@ -1,11 +1,12 @@
 """The child process that runs executors: `python -m masterworker.execution.child REQUESTS ANSWERS`.
 
 It reads requests from one pipe and writes answers to another; the two numbers are their file
-descriptors. First it says that it has started. The first request says in what bounds to work, which
-plugin to load and which of its executors, and the answer is that it is ready, and which of them
-cannot be run. Each further request is a task, and the answer is its result or why there is none.
-Every attempt finds the process as it was when the plugin had been loaded. It ends when the worker
-does: at the end of the pipe, or by the kernel's hand while an executor is at work.
+descriptors. Its first message says that it has started. The first request names the resource
+limits, the plugin and the executors to load; the answer says that the child is ready, and which
+executors are unavailable. Each further request is a task; the answer is its result, or why there is
+none. Every attempt finds the process in the state in which it was after the plugin was loaded. The
+child ends when the worker does: at the end of the pipe, or killed by the kernel while an executor
+is running.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def main(requests: int, answers: int) -> None:
     """Serve until the worker closes its end of `requests`."""
     prctl.die_with_parent()
     reset_signals()
-    # Handlers that do nothing, not SIG_IGN: that would be inherited by what executors start.
+    # Handlers that do nothing, not SIG_IGN, which processes started by executors would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # when to stop is the worker's to say
+        signal.signal(number, lambda *_: None)  # only the worker decides when to stop
     for descriptor in (requests, answers):
         os.set_inheritable(descriptor, False)
     faulthandler.enable()
@@ -67,14 +68,14 @@ def main(requests: int, answers: int) -> None:
     _write(answers, {"ready": True, "refused": refused})
     while (request := _read(requests)) is not None:
         allow_cpu(wanted["limits"])
-        # In a context of its own, no attempt finds the context variables of another.
+        # Each attempt has its own context, so it does not see another's context variables.
         answer = contextvars.copy_context().run(executors[request["executor"]], request)
         if os.getpid() != this:
-            os._exit(1)  # a fork that an executor let escape must not answer for its parent
+            os._exit(1)  # a fork that escaped from an executor must not answer for its parent
         with contextlib.suppress(Exception):
-            sys.stdout.flush()  # what an attempt printed is that attempt's output
+            sys.stdout.flush()  # so that the attempt's output is logged as its own
         _write(answers, answer)
-        # Only now: the worker need not wait for it.
+        # Only now, after the answer: the worker need not wait for it.
         if not _tidy(known, leftovers):
             if _read(requests) is not None:
                 _write(answers, {"spent": True})
@@ -82,14 +83,14 @@ def main(requests: int, answers: int) -> None:
 
 
 def _tidy(known: ProcessState, leftovers: Leftovers) -> bool:
-    """Undo what an attempt did to this process; say whether it may serve another attempt."""
+    """Undo what an attempt did to this process; return whether it can serve another attempt."""
     try:
         killed, gone = leftovers.end()
         if killed:
-            logger.info("processes that the attempt left behind were killed: %d", killed)
+            logger.info("killed %d processes that the attempt left behind", killed)
         changed = known.restore() + ([] if gone else ["processes"])
         _tell(changed, "the attempt")
-    except BaseException as error:  # noqa: BLE001 - a handler of the attempt's can raise anything
+    except BaseException as error:  # noqa: BLE001 - a handler set by the attempt can raise anything
         logger.info("cannot restore this process after the attempt: %r", error)
         changed = ["everything"]
     return not changed
@@ -97,13 +98,13 @@ def _tidy(known: ProcessState, leftovers: Leftovers) -> bool:
 
 def _tell(changed: Sequence[str], culprit: str) -> None:
     if changed:
-        logger.info("%s changed this process and left it so: %s", culprit, ", ".join(changed))
+        logger.info("%s changed this process permanently: %s", culprit, ", ".join(changed))
 
 
 def _load(
     plugin: str, module: str, tables: Mapping[str, Mapping[str, Any] | None]
 ) -> tuple[dict[str, Call], dict[str, str]]:
-    """What answers for each executor in `tables`, and why the others cannot be run."""
+    """The function for each executor in `tables`, and why the others are unavailable."""
     calls: dict[str, Call] = {}
     refused: dict[str, str] = {}
     try:
@@ -112,7 +113,7 @@ def _load(
         return {}, dict.fromkeys(tables, f"plugin {plugin!r} cannot be loaded: {evidence(error)}")
     for name, table in tables.items():
         if name not in executors:
-            refused[name] = f"plugin {plugin!r} does not register {name!r} any more"
+            refused[name] = f"plugin {plugin!r} no longer registers {name!r}"
             continue
         try:
             config = configured(executors[name], table, table_name(name))
@@ -144,7 +145,7 @@ def _caller(executor: Executor, config: Any) -> Call:
 
 
 def _read(descriptor: int) -> dict[str, Any] | None:
-    """The next message, or None at the end of the pipe."""
+    """The next message; None at the end of the pipe."""
     prefix = _read_exactly(descriptor, frames.LENGTH.size)
     packed = _read_exactly(descriptor, frames.length(prefix)) if prefix else None
     return frames.unpack(packed) if packed else None
@@ -168,4 +169,4 @@ def _write(descriptor: int, message: Answer) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]))
-    os._exit(0)  # the worker is gone: no executor's thread may hold this process back
+    os._exit(0)  # the worker is gone: an executor's threads must not keep this process alive

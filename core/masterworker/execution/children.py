@@ -1,7 +1,8 @@
-"""Child processes: how one is started for an executor, and those that wait for their next task.
+"""Child processes: starting one for an executor, and keeping idle ones for further tasks.
 
-A child loads one plugin and serves tasks sealed with one key, or with none. An idle one is kept for
-the next task that it fits, so that tasks of two plugins can alternate without a start for each.
+A child loads one plugin and serves tasks sealed with one key, or tasks that are not sealed. An idle
+child is kept for the next task that fits, so that tasks of two plugins can alternate without
+starting a process for each.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .sandbox import Sandbox
 class CannotStart(Exception):
     """No child could be started for an executor; the message says why.
 
-    `everything` says that the interpreter itself does not start, whatever it is to load.
+    `everything` means that the interpreter itself does not start, whatever the plugin.
     """
 
     def __init__(self, why: str, *, everything: bool) -> None:
@@ -29,10 +30,10 @@ class CannotStart(Exception):
 
 
 class Nursery:
-    """Starts children for `executors`, all alike but for the plugin they load.
+    """Starts children for `executors`; they differ only in the plugin they load.
 
-    `configs` are the operator's tables for the executors. `sandbox` bounds the children, and
-    `environment` is what they see beside what it gives them.
+    `configs` are the operator's tables for the executors. `sandbox` restricts the children, and
+    `environment` has the variables they get in addition to the sandbox's.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Nursery:
         sandbox: Sandbox,
         environment: Mapping[str, str],
     ) -> None:
-        """Raises BadConfiguration if `configs` cannot be handed to a process."""
+        """Raises BadConfiguration if `configs` cannot be passed to a process."""
         self._guardian = guardian
         self._environment = sandbox.environment() | dict(environment)
         self._user = sandbox.user
@@ -59,9 +60,9 @@ class Nursery:
     ) -> ChildProcess:
         """A new child that can run this executor, for tasks sealed with this key.
 
-        `on_start` is given the child as soon as there is one, so that it can be killed. Raises
-        CannotStart, or ChildEnded if it was killed by the guardian or by its `kill`; the child has
-        then ended.
+        `on_start` is called with the child as soon as it exists, so that it can be killed. Raises
+        CannotStart, or ChildEnded if it was killed by the guardian or by `kill`; the child has then
+        ended.
         """
         try:
             child = ChildProcess(self._environment, self._guardian, self._user, key_id)
@@ -94,22 +95,22 @@ def _hello(
     configs: Mapping[str, Mapping[str, Any]],
     sandbox: Sandbox,
 ) -> bytes:
-    """What a new child is told: its bounds, and what to load."""
+    """The first request to a new child: its resource limits, and what to load."""
     tables = {offer.name: configs.get(offer.name) for offer in offers}
     wanted = {"plugin": plugin, "module": offers[0].module, "tables": tables}
     try:
         return frames.pack(wanted | sandbox.bounds())
     except (TypeError, ValueError, OverflowError) as error:
         raise BadConfiguration(
-            f"the configuration of {', '.join(tables)} cannot be handed to a process: {error}; "
-            "write what is not text, a number, a list or a table as text"
+            f"the configuration of {', '.join(tables)} cannot be passed to a process ({error}): "
+            "write values other than text, numbers, lists and tables as text"
         ) from error
 
 
 class Idle:
-    """The children that wait for a task, the one that waits longest first.
+    """The idle children, the one that has waited longest first.
 
-    It has no lock of its own: whoever uses it from several threads holds one.
+    It has no lock: callers on several threads must hold one.
     """
 
     def __init__(self) -> None:
@@ -119,11 +120,11 @@ class Idle:
         return len(self._children)
 
     def add(self, child: ChildProcess) -> None:
-        """Keep this one; it has just been of use."""
+        """Keep this child, as the most recently used one."""
         self._children.append(child)
 
     def take(self, offer: Offer, key_id: str) -> ChildProcess | None:
-        """The one used last of those that can run this executor for this key. It may be dead."""
+        """The most recently used child for this executor and key. It may be dead."""
         for child in reversed(self._children):
             fits = child.plugin == offer.plugin and child.key_id == key_id
             if fits and offer.name not in child.refused:
@@ -132,7 +133,7 @@ class Idle:
         return None
 
     def dismiss(self, keep: int) -> list[ChildProcess]:
-        """Take out those that waited longest, so that this many stay."""
+        """Remove and return the children that have waited longest, so that `keep` remain."""
         going = self._children[: max(0, len(self._children) - max(0, keep))]
         del self._children[: len(going)]
         return going

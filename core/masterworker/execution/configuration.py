@@ -1,9 +1,9 @@
-"""What the operator configures for executors: `mwctl worker --config FILE`.
+"""The operator's configuration of executors: `mwctl worker --config FILE`.
 
-The file is TOML, with one table `[executors.NAME]` for each executor. What may stand in it is the
-executor's business alone: its `config` function checks the table and returns what its tasks see
-as `task.config`. The raw tables are plain data, so that a child process can be given them and call
-the same function again; what it returns need not travel.
+The file is TOML, with one table `[executors.NAME]` for each executor. Only the executor knows the
+keys of its table: its `config` function checks the table and returns what its tasks see as
+`task.config`. The raw tables are plain data, so that a child process can receive them and call the
+same function again; its return value need not be serialized.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..words.paths import check_executor
 logger = logging.getLogger(__name__)
 
 TIME_LIMIT: Final = "time_limit"
-"""The key of an executor's table that is the worker's own."""
+"""The only key of an executor's table that the worker itself reads."""
 
 
 def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
@@ -31,8 +31,8 @@ def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfiguration(f"cannot read the configuration {path}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, or not TOML: either message says where
-        raise BadConfiguration(f"the configuration {path} is not TOML: {error}") from error
+    except ValueError as error:  # not UTF-8, or not TOML: both messages give the position
+        raise BadConfiguration(f"the configuration {path} is not valid TOML: {error}") from error
     unknown = sorted(document.keys() - {"executors"})
     if unknown:
         raise BadConfiguration(
@@ -59,9 +59,9 @@ def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
 def split_time_limits(
     tables: Mapping[str, Mapping[str, Any]], file: Path | None = None
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-    """The tables without their key `time_limit`, and the time limits in seconds, by executor.
+    """The tables without the key `time_limit`, and the time limits in seconds, by executor.
 
-    That key can stand in every table: the worker enforces it, whatever the executor knows of it.
+    Every table can have that key: the worker enforces it, whether or not the executor knows it.
     Raises BadConfiguration.
     """
     rest: dict[str, dict[str, Any]] = {}
@@ -85,9 +85,9 @@ def split_time_limits(
 def with_time_limits(
     executors: Mapping[str, Offered], limits: Mapping[str, float]
 ) -> dict[str, Offered]:
-    """The executors, with the operator's time limits in place of their own.
+    """The executors, with the operator's time limits instead of their own.
 
-    Raises BadConfiguration for one that runs inline: no limit can be enforced there.
+    Raises BadConfiguration for an inline executor, where no limit can be enforced.
     """
     return {
         name: replace(executor, time_limit=limits[name]) if name in limits else executor
@@ -100,15 +100,15 @@ def check_tables(
     raw: Mapping[str, Mapping[str, Any]],
     file: Path | None = None,
 ) -> None:
-    """Look for tables that no executor of this worker will be given.
+    """Check for tables that no executor of this worker uses.
 
-    Most are only logged, so that workers can share a file. Raises BadConfiguration for one whose
-    name was meant to have dots.
+    Most are only logged, so that workers can share a file. Raises BadConfiguration for a table
+    whose name was meant to contain dots.
     """
     for name in sorted(raw.keys() - executors.keys()):
         where = table_name(name, file)
         dotted = [executor for executor in executors if executor.startswith(f"{name}.")]
-        if dotted:  # in TOML a dot in a table's name makes a table within a table
+        if dotted:  # in TOML, an unquoted dot in a table's name starts a nested table
             raise BadConfiguration(f'{where}: quote a name with dots: [executors."{dotted[0]}"]')
         logger.warning(
             "%s is not used: this worker runs %s",
@@ -118,7 +118,7 @@ def check_tables(
 
 
 def table_name(executor: str, file: Path | None = None) -> str:
-    """How messages call an executor's table; `file` is where it stands."""
+    """The name of an executor's table in messages; `file` is the file it is in."""
     return f"[executors.{executor}]" + (f" of {file}" if file else "")
 
 
@@ -128,10 +128,10 @@ def configure(
     *,
     file: Path | None = None,
 ) -> dict[str, Any]:
-    """What each executor's `config` function makes of its table, or of none: {}.
+    """The result of each executor's `config` function for its table, or for {} without one.
 
-    `file` is where `raw` came from, for the messages. An executor without a `config` function has
-    None. Raises BadConfiguration for a table that its executor refuses or has no use for.
+    `file` is the source of `raw`, for messages. An executor without a `config` function gets None.
+    Raises BadConfiguration for a table that its executor refuses or does not support.
     """
     return {
         name: configured(executor, raw.get(name), table_name(name, file))
@@ -140,7 +140,7 @@ def configure(
 
 
 def refusal(executor: Executor, table: Mapping[str, Any] | None, where: str) -> str:
-    """What is wrong with an executor's table, which messages call `where`; empty if nothing is."""
+    """The problem with an executor's table, called `where` in messages; empty if there is none."""
     try:
         configured(executor, table, where)
     except BadConfiguration as error:
@@ -149,7 +149,7 @@ def refusal(executor: Executor, table: Mapping[str, Any] | None, where: str) -> 
 
 
 def configured(executor: Executor, table: Mapping[str, Any] | None, where: str) -> Any:
-    """What an executor makes of its table, which messages call `where`. Raises BadConfiguration."""
+    """An executor's configuration from its table, `where` in messages. Raises BadConfiguration."""
     if executor.config is None:
         if table is not None:
             raise BadConfiguration(
@@ -159,9 +159,9 @@ def configured(executor: Executor, table: Mapping[str, Any] | None, where: str) 
         return None
     try:
         return executor.config(table or {})
-    except BaseException as error:  # what a plugin raises ends neither a worker nor its child
+    except BaseException as error:  # a plugin's exception must not end a worker or its child
         what = str(error) if isinstance(error, ValueError | BadConfiguration) else repr(error)
         raise BadConfiguration(
-            f"{where}: {what} (so says executor {executor.name!r} of plugin {executor.plugin!r}; "
-            "correct the table and start the worker again)"
+            f"{where}: {what} (reported by executor {executor.name!r} of plugin "
+            f"{executor.plugin!r}; correct the table and restart the worker)"
         ) from error

@@ -1,9 +1,9 @@
-"""Finds the installed plugins: the entry points of our group, none of them loaded yet.
+"""Finds the installed plugins, that is, the entry points of our group, without loading them.
 
-`importlib.metadata.entry_points()` drops the second installation of a distribution without a word.
-Python cannot import that one's modules, so nothing of it is loaded here either, but an operator who
-upgraded it should be told. An editable installation that shows up twice (its metadata lie in the
-checkout and in site-packages) is one installation.
+`importlib.metadata.entry_points()` silently drops the second installation of a distribution. Python
+cannot import its modules, so it is not loaded here either, but an operator who upgraded it must be
+told. An editable installation that is found twice (its metadata is in the checkout and in
+site-packages) counts as one installation.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .loading import evidence
 
 
 class Found(NamedTuple):
-    """An entry point: the plugin's name, where it comes from, and what is to be imported.
+    """An entry point: the plugin's name, its distribution, and the module to import.
 
-    `broken` or `hidden` say why it cannot be loaded.
+    `broken` or `hidden` says why it cannot be loaded.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     hidden: str = ""
 
     def order(self) -> tuple[str, str, bool, str]:
-        """What the list of plugins is sorted by."""
+        """The sort key of the list of plugins."""
         return self.name, self.distribution, bool(self.hidden), self.version
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class _Installed(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name as pip compares it."""
+        """The name in the normalized form that pip compares."""
         return re.sub(r"[-_.]+", "-", self.name).lower()
 
 
@@ -70,10 +70,10 @@ def _by_distribution() -> Iterator[Iterator[Found]]:
 
 
 def _plugins(here: _Installed, hidden: str, seen: set[tuple[str, str]]) -> Iterator[Found]:
-    """The plugins of a distribution, but for those that an earlier sighting of it has brought."""
+    """The plugins of a distribution, except those already found in an earlier sighting of it."""
     try:
         entry_points = here.distribution.entry_points.select(group=GROUP)
-    except Exception as error:  # noqa: BLE001 - the parser raises whatever it stumbles over
+    except Exception as error:  # noqa: BLE001 - the parser can raise anything on invalid input
         broken = f"entry_points.txt in {here.folder} cannot be read: {evidence(error)}"
         yield Found(here.name, here.name, here.version, broken=broken)
         return
@@ -93,7 +93,7 @@ def _installed() -> list[_Installed]:
         folder = str(Path(str(distribution.locate_file(""))).resolve())
         place = places.setdefault(folder, len(places))
         name, version = _field(distribution, "Name"), _field(distribution, "Version")
-        # A folder that stands on the path twice shows the same distribution twice: it is one.
+        # A folder that is on the path twice shows the same distribution twice: it counts once.
         found.setdefault((place, name, version), _Installed(folder, name, version, distribution))
     return [found[key] for key in sorted(found)]
 
@@ -113,14 +113,14 @@ def _field(distribution: metadata.Distribution, key: str) -> str:
 
 
 def _are_one(shown: _Installed, here: _Installed) -> bool:
-    """Whether two sightings of a name are one installation, or copies that do not differ."""
-    if shown.name == "unknown":  # without metadata nothing says that they are the same
+    """Whether two sightings of a name are one installation, or identical copies."""
+    if shown.name == "unknown":  # without metadata, nothing shows that they are the same
         return True
     return shown.version == here.version or _is_editable(shown) or _is_editable(here)
 
 
 def _is_editable(here: _Installed) -> bool:
-    """Whether its modules lie in a checkout, whatever folder its metadata lie in."""
+    """Whether its modules are in a checkout, wherever its metadata is."""
     # Private, but there is no other way to tell: setuptools leaves NAME.egg-info in the checkout.
     if str(getattr(here.distribution, "_path", "")).endswith(".egg-info"):
         return True

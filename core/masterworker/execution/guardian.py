@@ -1,15 +1,15 @@
 """The guardian: a small process beside each worker that kills attempts when the worker cannot.
 
 A worker that is dead, stopped or stuck cannot stop its attempts, and its tasks are about to be
-given to another. So the process groups of its attempts are made known to the guardian, which kills
-them when the worker is gone, or when the worker's lease has ended: the time until which the worker
-knows its ZooKeeper session to be alive.
+given to another. The worker therefore registers the process groups of its attempts with the
+guardian, which kills them when the worker is gone or its lease has expired. The lease ends at the
+time until which the worker knows that its ZooKeeper session is alive.
 
-The two talk in lines over a socket pair. To the guardian: `watch GROUP`, `forget GROUP`,
-`lease UNTIL`. From it: `killed GROUP`, written before the kill, so that whoever sees the group
-dead can also see why. Times are those of the monotonic clock, which all processes of a machine
-share. This file is run by its path and imports the standard library only: the guardian starts at
-once, and nothing installed can break it.
+The two exchange lines over a socket pair. To the guardian: `watch GROUP`, `forget GROUP`,
+`lease UNTIL`. From the guardian: `killed GROUP`, written before the kill, so that a process that
+finds the group dead can also see why. Times are of the monotonic clock, which all processes of a
+machine share. This file is run by its path and imports only the standard library: the guardian
+starts quickly, and no installed package can break it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _MAX_SLEEP: Final = 3_600.0  # seconds; select refuses numbers beyond a C long
 
 
 class Guardian:
-    """The worker's side. Every method may be called from any thread, and none waits for long.
+    """The worker's side. Every method can be called from any thread, and none blocks for long.
 
-    A guardian that has died, or does not read what it is told, is replaced at the next call by a
-    new one that is told everything.
+    A guardian that has died, or does not read its input, is replaced at the next call by a new one
+    that gets the full state.
     """
 
     def __init__(self) -> None:
@@ -54,43 +54,43 @@ class Guardian:
         self._closed = False
 
     def start(self) -> None:
-        """Start the guardian's process unless it runs."""
+        """Start the guardian's process unless it is running."""
         with self._lock:
             if not self._alive():
                 self._spawn()
 
     @property
     def alive(self) -> bool:
-        """Whether the guardian's process runs."""
+        """Whether the guardian's process is running."""
         with self._lock:
             return self._alive()
 
     @property
     def pid(self) -> int | None:
-        """The process id of the guardian's process, None if it does not run."""
+        """The process id of the guardian's process; None if it is not running."""
         with self._lock:
             return self._process.pid if self._process is not None and self._alive() else None
 
     def extend(self, until: float) -> None:
         """Let attempts run until `until`, in seconds of `time.monotonic()`.
 
-        After that every group watched is killed, and so is each that is added, until a later lease
-        is given. As long as none was ever given there is no limit.
+        After that, every watched group is killed, and so is each new one, until a later lease is
+        given. Before the first lease there is no limit.
         """
         with self._lock:
             self._lease = until
             self._tell(f"lease {until!r}\n")
 
     def watch(self, group: int) -> None:
-        """Kill this process group when the worker cannot."""
+        """Kill this process group when the worker cannot do so."""
         with self._lock:
             self._groups.add(group)
             self._tell(f"watch {group}\n")
 
     def forget(self, group: int) -> None:
-        """Leave this process group alone, and forget whether it was killed.
+        """Stop watching this process group, and forget whether it was killed.
 
-        To be called before its leader is reaped: from then on the number can be another's.
+        Call it before the group's leader is reaped: after that, the number can be reused.
         """
         with self._lock:
             self._groups.discard(group)
@@ -109,7 +109,7 @@ class Guardian:
             self._closed = True
             process = self._process
             if self._socket is not None:
-                self._socket.close()  # the guardian takes it for the worker's death
+                self._socket.close()  # the guardian takes this for the worker's death
             if process is not None:
                 try:
                     process.wait(_CLOSE_SECONDS)
@@ -130,13 +130,13 @@ class Guardian:
             try:
                 self._socket.sendall(line.encode())
             except OSError as error:
-                logger.warning("the guardian does not listen: %s", error)
+                logger.warning("the guardian does not read its input: %s", error)
             else:
                 return
         self._spawn()
 
     def _spawn(self) -> None:
-        """Start a guardian in place of the last one, if any, and tell it everything."""
+        """Start a guardian that replaces the last one, if any, and send it the full state."""
         if self._closed:
             return
         self._bury()
@@ -147,8 +147,8 @@ class Guardian:
                     [sys.executable, "-I", "-S", __file__],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
-                    env={},  # a process of the same user could read what it was started with
-                    start_new_session=True,  # what a terminal stops or interrupts is the worker
+                    env={},  # processes of the same user can read a process's first environment
+                    start_new_session=True,  # a terminal's signals are for the worker only
                 )
             lines = [f"watch {group}\n" for group in self._groups]
             if self._lease is not None:
@@ -161,8 +161,8 @@ class Guardian:
             self._bury()
 
     def _bury(self) -> None:
-        """Let go of the last guardian. It is killed before its socket closes: at that it would
-        kill every group."""
+        """Discard the last guardian. It is killed before its socket closes, because it would kill
+        every group when that happens."""
         self._listen()
         if self._process is not None:
             logger.warning("replacing the guardian, process %d", self._process.pid)
@@ -174,12 +174,12 @@ class Guardian:
         self._unread = b""
 
     def _kill_all(self) -> None:
-        """Do what a guardian that hangs did not; no group's number is another's yet: see forget."""
+        """Kill all groups in place of a hung guardian; no number was reused yet (see forget)."""
         for group in self._groups:
             kill_group(group)
 
     def _listen(self) -> None:
-        """Take note of what the guardian has said so far."""
+        """Read the guardian's messages so far."""
         while self._socket is not None:
             try:
                 chunk = self._socket.recv(_CHUNK)
@@ -194,9 +194,9 @@ class Guardian:
 
 
 def kill_group(group: int) -> None:
-    """Kill a process group, and what its leader has below it that left the group.
+    """Kill a process group, and the leader's descendants that have left the group.
 
-    Where the leader is gone, so is the knowledge of what left the group.
+    If the leader is gone, those descendants can no longer be found.
     """
     strays = descendants(group)
     with contextlib.suppress(OSError):  # the group is gone
@@ -207,7 +207,7 @@ def kill_group(group: int) -> None:
 
 
 def descendants(pid: int, spared: Collection[int] = ()) -> set[int]:
-    """The processes below `pid`, without `spared` and what is below those."""
+    """The descendants of `pid`, without `spared` and their descendants."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:
@@ -226,11 +226,11 @@ def _children(pid: int) -> set[int]:
 
 
 def main() -> None:
-    """The guardian's own process: sleep until told something or until the lease has ended."""
+    """The guardian's own process: sleep until a message arrives or the lease expires."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker's parent may have blocked some
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it goes when the worker has gone, not before
-    os.set_blocking(sys.stdout.fileno(), False)  # telling must not keep it from killing
+        signal.signal(number, signal.SIG_IGN)  # it ends after the worker, not before
+    os.set_blocking(sys.stdout.fileno(), False)  # a full pipe must not keep it from killing
     groups: set[int] = set()
     lease: float | None = None
     unread = b""
@@ -238,7 +238,7 @@ def main() -> None:
         sleep = None
         if lease is not None and groups:
             sleep = min(max(lease - time.monotonic(), 0.0), _MAX_SLEEP)
-        # What was said is read before the lease is judged: a longer one may be waiting.
+        # Messages are read before the lease is checked: a longer lease may be waiting.
         if select.select([sys.stdin], [], [], sleep)[0]:
             chunk = _hear()
             if not chunk:
@@ -258,10 +258,10 @@ def main() -> None:
 
 
 def _hear() -> bytes:
-    """What the worker has said; nothing if it is gone."""
+    """The worker's messages; empty if the worker is gone."""
     try:
         return os.read(sys.stdin.fileno(), _CHUNK)
-    except ConnectionResetError:  # gone, and it left something of ours unread
+    except ConnectionResetError:  # the worker is gone, with unread messages of ours
         return b""
 
 

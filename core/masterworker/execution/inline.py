@@ -1,8 +1,7 @@
-"""Attempts inside the worker itself, for executors that are trivial and say so.
+"""Runs attempts inside the worker itself, for trivial executors registered as inline.
 
-One thread runs them one after another. Outcomes are delivered in batches, as jobs arrive in
-batches: at tens of thousands of attempts a second, waking the worker for each would cost more than
-the attempts do.
+One thread runs them one after another. Outcomes are delivered in batches, like the jobs: at tens of
+thousands of attempts per second, waking the worker for each one would cost more than the attempts.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from ..words.executor import Executor
 from .attempts import Job, OnOutcome, Outcome, execute
 
 BATCH_COUNT: Final = 64
-"""Outcomes delivered together at most."""
+"""Maximum number of outcomes delivered together."""
 
 BATCH_SECONDS: Final = 0.005
-"""How long an outcome waits for others while attempts go on."""
+"""Seconds that an outcome waits for others while attempts continue."""
 
 _CLOSE_SECONDS: Final = 1.0
 
@@ -28,7 +27,7 @@ _CLOSE_SECONDS: Final = 1.0
 class InlineRunner:
     """The `Runner` of inline executors.
 
-    An attempt that has begun cannot be stopped; `stop` sees to it that its outcome is dropped.
+    An attempt that has started cannot be stopped; `stop` discards its outcome.
     """
 
     def __init__(self, executors: Mapping[str, Executor], on_outcome: OnOutcome) -> None:
@@ -57,7 +56,7 @@ class InlineRunner:
             self._changed.notify()
 
     def extend(self, until: float) -> None:
-        """Begin attempts until this second of `time.monotonic()`, and no more after it."""
+        """Start attempts until this second of `time.monotonic()`, and none after it."""
         with self._changed:
             self._until = until
             self._changed.notify()
@@ -117,7 +116,7 @@ class InlineRunner:
     def _next(self) -> Job | None:
         with self._changed:
             if not self._may_begin():
-                self._deliver()  # there may be no next attempt for long
+                self._deliver()  # the next attempt may be far away
             self._changed.wait_for(lambda: self._closed or self._may_begin())
             if self._closed:
                 return None

@@ -1,7 +1,8 @@
-"""Processes that an attempt started and left behind: they end with it.
+"""Kills the processes that an attempt started and left behind.
 
-A child process is a subreaper: whatever an attempt starts stays below it in the tree of processes,
-also what became a session of its own (a daemon) or lost its parent. So all of it can be found.
+A child process is a subreaper: every process that an attempt starts stays below it in the process
+tree, even if it starts its own session (a daemon) or loses its parent. All of them can therefore be
+found.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from . import prctl
 from .guardian import descendants
 
 DEATH_SECONDS: Final = 1.0
-"""How long killed processes may take to be gone."""
+"""Seconds to wait until killed processes are gone."""
 
 
 class Leftovers:
-    """What runs below this process, except what ran there when this was made.
+    """The processes below this one, except those that existed when this object was created.
 
-    A helper that a plugin starts while it is loaded may stay for all attempts.
+    A helper process that a plugin starts while it is loaded may stay for all attempts.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Leftovers:
         self._spared = descendants(os.getpid())
 
     def end(self) -> tuple[int, bool]:
-        """Kill what was left; return how many processes that was, and whether all are gone."""
+        """Kill what was left; return the number of processes, and whether all are gone."""
         if not self._spared and not _has_children():
             return 0, True
         killed: set[int] = set()
@@ -39,7 +40,7 @@ class Leftovers:
             for pid in left:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(OSError):  # not dead yet, or a child of another that died
+                with contextlib.suppress(OSError):  # still dying, or the child of another dead one
                     os.waitpid(pid, os.WNOHANG)
             killed |= left
             if time.monotonic() > deadline:

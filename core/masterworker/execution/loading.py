@@ -1,6 +1,6 @@
-"""Loads one plugin: imports its module and lets it register its executors, all or nothing.
+"""Loads one plugin: imports its module and lets it register its executors, all or none.
 
-Each plugin registers with a manager of its own, so that a mistake of one cannot touch another.
+Each plugin registers with a manager of its own, so that its mistakes cannot affect another.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _ENTRY_POINT = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+)\s*
 def load(plugin: str, module: str) -> dict[str, Executor]:
     """The executors of a plugin, by name; `module` is the value of its entry point.
 
-    Raises whatever the plugin raises, and BadConfiguration for what it registers wrongly.
+    Raises whatever the plugin raises, and BadConfiguration for an invalid registration.
     """
     return _register(plugin, _resolve(module))
 
 
 def load_inline(executors: Mapping[str, Offered]) -> dict[str, Offered]:
-    """These executors, the inline ones with their code, loaded into this process.
+    """These executors, with the code of the inline ones loaded into this process.
 
-    Raises BadConfiguration for a plugin that does not load here.
+    Raises BadConfiguration for a plugin that cannot be loaded here.
     """
     return {
         name: _load_here(one) if one.inline and not isinstance(one, Executor) else one
@@ -63,7 +63,7 @@ def _resolve(module: str) -> object:
 
 
 def _register(name: str, module: object) -> dict[str, Executor]:
-    """What the plugin `module` registers. Raises whatever is wrong with it."""
+    """The executors that the plugin `module` registers. Raises whatever is wrong with it."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
     manager.register(module, name)
@@ -71,7 +71,7 @@ def _register(name: str, module: object) -> dict[str, Executor]:
     if not manager.get_hookcallers(module):
         raise BadConfiguration(
             f"{module!r} has no hook: define masterworker_register_executors(register) in it and "
-            "mark it with @hookimpl of masterworker"
+            "mark it with @hookimpl from masterworker"
         )
     executors: dict[str, Executor] = {}
     manager.hook.masterworker_register_executors(register=_bound(name, executors))
@@ -86,7 +86,7 @@ def _bound(plugin: str, executors: dict[str, Executor]) -> Register:
         unknown = sorted(settings.keys() - _SETTINGS)
         if unknown:
             raise BadConfiguration(
-                f"executor {name!r}: register() knows no {unknown[0]!r} in this version of "
+                f"executor {name!r}: register() has no setting {unknown[0]!r} in this version of "
                 f"masterworker, only {', '.join(sorted(_SETTINGS))}"
             )
         executor = Executor(name, run, **settings, plugin=plugin)
@@ -101,13 +101,13 @@ _PASSED_THROUGH = (
     str(Path(__file__).parents[1]),
     str(Path(pluggy.__file__).parent),
     str(Path(importlib.__file__).parent),
-    "<",  # importlib and the methods of dataclasses, which lie in no file
+    "<",  # importlib and dataclass methods, which have no file
 )
-"""Where the frames lie that every plugin's loading goes through, and that say nothing of it."""
+"""Where the frames are that every plugin's loading goes through and that explain nothing."""
 
 
 def evidence(error: BaseException) -> str:
-    """One bounded line: which exception it was, and the last line of the plugin's own code."""
+    """One line of limited length: the exception, and the last line of the plugin's own code."""
     what = " ".join("".join(traceback.format_exception_only(error)).split())
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(_PASSED_THROUGH)]

@@ -1,8 +1,8 @@
-"""What a child process prints and logs: it goes to the worker's log, bounded for each attempt.
+"""Writes the output and logs of a child process to the worker's log, limited for each attempt.
 
 The child marks each line that it logs with the record's level (`LevelFormatter`), so that a warning
-is a warning in the worker's log too; what is merely printed has the level INFO. What exceeds the
-bounds is still read, so that the child never blocks, and counted.
+is a warning in the worker's log too; printed lines have the level INFO. Output beyond the limits is
+still read and counted, so that the child never blocks.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ..words import limits
 logger = logging.getLogger(__name__)
 
 MOST_LINES: Final = 1_000
-"""Lines of one attempt's output that are logged."""
+"""Maximum number of lines of one attempt's output in the log."""
 
 MOST_BYTES: Final = 256 * 1024
-"""Bytes of one attempt's output that are logged."""
+"""Maximum bytes of one attempt's output in the log."""
 
 MOST_OF_LINE: Final = 1_000
-"""Bytes of one line that are logged."""
+"""Maximum bytes of one line in the log."""
 
 _CHUNK: Final = 65_536  # bytes; also the capacity of a pipe
-_READ_SECONDS: Final = 1.0  # from an attempt's answer until all it printed is read
+_READ_SECONDS: Final = 1.0  # from an attempt's answer until all of its output is read
 _CLOSE_SECONDS: Final = 5.0
 
 _MARK: Final = "\x1e"
@@ -51,10 +51,10 @@ class LevelFormatter(logging.Formatter):
 
 
 class ChildOutput:
-    """Reads what a child prints, in a thread of its own.
+    """Reads a child's output, in a thread of its own.
 
-    Each line is logged unless `quiet`, and the end is kept as evidence. `pidfd` tells of the
-    child's death: the end of the pipe may never come.
+    Each line is logged unless `quiet`, and the end is kept as evidence. `pidfd` reports the child's
+    death, because the pipe may never end.
     """
 
     def __init__(self, stream: IO[bytes] | None, pidfd: int, *, quiet: bool) -> None:
@@ -75,14 +75,14 @@ class ChildOutput:
         self._thread.start()
 
     def begin(self, subject: str) -> None:
-        """What comes from now on belongs to `subject`, which has a bound of its own."""
+        """Attribute all further output to `subject`, with a limit of its own."""
         with self._lock:
             self._subject = subject
             self._tail = b""
             self._lines = self._bytes = 0
 
     def end(self) -> None:
-        """The attempt is over: take in what it printed, and say how much of it was not logged."""
+        """Read the rest of the attempt's output, and log how much of it was not logged."""
         deadline = time.monotonic() + _READ_SECONDS
         while True:
             with self._lock:
@@ -92,12 +92,12 @@ class ChildOutput:
             time.sleep(0.001)
 
     def tail(self) -> str:
-        """The end of what the last subject printed."""
+        """The end of the last subject's output."""
         with self._lock:
             return _MARKED.sub(b"", self._tail).decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Take in what is left; the child must be dead."""
+        """Read what is left; the child must be dead."""
         self._thread.join(_CLOSE_SECONDS)
         if not self._thread.is_alive():
             self._stream.close()
@@ -105,7 +105,7 @@ class ChildOutput:
     # --- with the lock held ---
 
     def _is_waiting(self) -> bool:
-        """Whether there is something to read."""
+        """Whether there is output to read."""
         if self._stream.closed:
             return False
         count = array.array("i", [0])
@@ -115,7 +115,7 @@ class ChildOutput:
     def _take(self, chunk: bytes) -> None:
         self._tail = (self._tail + chunk)[-limits.MAX_DETAIL :]
         *lines, partial = (self._partial + chunk).split(b"\n")
-        self._partial = partial[: MOST_OF_LINE + 1]  # one more shows that the line was cut
+        self._partial = partial[: MOST_OF_LINE + 1]  # one more shows that the line was truncated
         for line in lines:
             self._log(line)
 
@@ -158,7 +158,7 @@ class ChildOutput:
         poll.register(self._pidfd, select.POLLIN)
         poll.register(descriptor, select.POLLIN)
         while True:
-            # A pipe holds no more than one chunk, so one read after the death takes in everything.
+            # A pipe holds at most one chunk, so one read after the child's death gets everything.
             dead = self._pidfd in dict(poll.poll())
             with self._lock:
                 try:

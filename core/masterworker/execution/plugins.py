@@ -1,7 +1,7 @@
-"""The installed plugins and the executors they bring, with a record of what became of each.
+"""The installed plugins and their executors, with a status record for each plugin.
 
-What they bring is found out by `probe.py`; no plugin is imported here. Nothing is decided by the
-order of loading: where two plugins register a name, neither has it.
+`probe.py` finds out which executors a plugin has; no plugin is imported here. The order of loading
+decides nothing: if two plugins register the same name, it stands for neither.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .sandbox import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class PluginRecord:
-    """What became of one entry point; a row of `mwctl plugins list`.
+    """The state of one entry point; a row of `mwctl plugins list`.
 
-    A `broken` plugin could not be loaded and brings nothing. One in `conflict` shares a name with
-    another, or is hidden by another installation of its own distribution. `reason` says what is
-    wrong and how to put it right; it is empty for `ok`.
+    A `broken` plugin could not be loaded and has no executors. One in `conflict` shares a name with
+    another, or is hidden by another installation of its own distribution. `reason` names the
+    problem and its remedy; it is empty for `ok`.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Plugins:
         sandbox: Sandbox | None = None,
         seconds: float = PROBE_SECONDS,
     ) -> Self:
-        """Load every plugin in a process of its own, and see what it brings.
+        """Load every plugin in a process of its own, and collect its executors.
 
-        `asked` are the executors that a worker is asked to run: their tables in `configs`, which
-        stand in `file`, are checked. If each names its plugin, only those plugins are loaded.
-        `sandbox` bounds the processes, and each plugin has so many `seconds`. Never raises for a
-        plugin, only MasterworkerError if no process can be started.
+        `asked` are the executors that a worker should run: their tables in `configs`, from `file`,
+        are checked. If each names its plugin, only those plugins are loaded. `sandbox` restricts
+        the processes, and each plugin may take `seconds` to load. Never raises for a plugin; raises
+        MasterworkerError if no process can be started.
         """
         split = [split_asked(one) for one in asked]
         named = {plugin for plugin, _ in split if plugin is not None}
@@ -72,7 +72,7 @@ class Plugins:
         return sorted(name for name in set(every) if every.count(name) == 1)
 
     def executor(self, asked: str) -> Offer:
-        """The executor that an operator asks for as `NAME` or `PLUGIN:NAME`.
+        """The executor that an operator names as `NAME` or `PLUGIN:NAME`.
 
         Raises BadConfiguration if there is none, or more than one.
         """
@@ -89,9 +89,9 @@ class Plugins:
         return found[0][1]
 
     def executors(self, asked: Sequence[str]) -> dict[str, Offer]:
-        """The executors a worker is to run, by bare name: that is all that a task says.
+        """The executors a worker should run, by bare name, which is all that a task has.
 
-        Raises BadConfiguration if one is missing or ambiguous, does not accept its configuration,
+        Raises BadConfiguration if one is missing or ambiguous or does not accept its configuration,
         or if two have the same bare name.
         """
         chosen: dict[str, Offer] = {}
@@ -100,8 +100,8 @@ class Plugins:
             other = chosen.setdefault(offer.name, offer)
             if other is not offer:
                 raise BadConfiguration(
-                    f"a worker can run one executor named {offer.name!r}, and was asked for "
-                    f"those of the plugins {other.plugin!r} and {offer.plugin!r}: start one "
+                    f"a worker can run only one executor named {offer.name!r}, but those of the "
+                    f"plugins {other.plugin!r} and {offer.plugin!r} were requested: start one "
                     "worker for each"
                 )
             if offer.refusal:
@@ -148,8 +148,8 @@ class Plugins:
             if plugin.broken
         )
         return (
-            f"no executor {asked!r}; there are: {there_are}. Install the package that brings it "
-            f"into this environment ({sys.prefix}) with pip install, and see what was found with "
+            f"no executor {asked!r}; available: {there_are}. Install the package that provides it "
+            f"into this environment ({sys.prefix}) with pip install, and list the plugins with "
             f"mwctl plugins list{broken}"
         )
 

@@ -1,4 +1,4 @@
-"""What a process of ours asks of Linux for itself, by prctl(2)."""
+"""Settings that a process makes for itself with prctl(2)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _SET_NO_NEW_PRIVS: Final = 38
 
 
 def die_with_parent() -> None:
-    """Be killed when the thread that started this process is gone."""
+    """Kill this process when the thread that started it is gone."""
     _prctl(_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, as init is for all others."""
+    """Make this process the parent of every orphaned descendant, as init is for all others."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def gain_no_privileges() -> None:
-    """Let no set-user-ID program and no file capability take effect from here on, for good.
+    """Permanently disable set-user-ID programs and file capabilities.
 
-    Whatever this process starts inherits it.
+    Processes started from this one inherit that.
     """
     _prctl(_SET_NO_NEW_PRIVS, 1)
 
 
 def hide() -> None:
-    """Keep this process's memory and first environment from others of the same user.
+    """Protect this process's memory and initial environment from others of the same user.
 
-    No core file is written, and /proc/PID/mem, /proc/PID/environ and ptrace(2) are for root alone.
-    It ends when another program is executed.
+    No core file is written, and only root can use /proc/PID/mem, /proc/PID/environ and ptrace(2).
+    The protection ends when another program is executed.
     """
     _prctl(_SET_DUMPABLE, 0)
 

@@ -1,6 +1,6 @@
-"""Asks a probe process what the installed plugins bring, so that none is imported here.
+"""Asks a probe process which executors the installed plugins have, so that none is imported here.
 
-`probing.py` is the other side. A plugin that raises, exits, hangs, or answers with nonsense is
+`probing.py` is the other side. A plugin that raises, exits, hangs or sends an invalid answer is
 reported as broken, with the reason; it harms neither this process nor another plugin.
 """
 
@@ -30,13 +30,13 @@ from .sandbox import Sandbox
 logger = logging.getLogger(__name__)
 
 PROBE_SECONDS: Final = 60.0
-"""How long one plugin may take to load."""
+"""Seconds that one plugin may take to load."""
 
 PARALLEL: Final = max(4, os.cpu_count() or 1)
-"""Plugins loaded at a time."""
+"""Number of plugins loaded at a time."""
 
-_SLACK: Final = 30.0  # seconds beyond the plugins' own that the probe process has for its next word
-_QUIET: Final = 5.0  # seconds after which the plugins that are waited for are named
+_SLACK: Final = 30.0  # seconds beyond the plugins' own limit until the probe's next message
+_QUIET: Final = 5.0  # seconds after which a log line names the plugins still loading
 _EXIT_SECONDS: Final = 2.0
 _CHUNK: Final = 65_536
 _MODULE: Final = "masterworker.execution.probing"
@@ -44,7 +44,7 @@ _MODULE: Final = "masterworker.execution.probing"
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What became of one plugin: what it offers, or why it is broken."""
+    """The result for one plugin: its executors, or why it is broken."""
 
     found: Found
     offers: tuple[Offer, ...] = ()
@@ -52,7 +52,7 @@ class Probed:
 
 
 class ProbeFailed(MasterworkerError):
-    """The probe process itself did not do its work."""
+    """The probe process itself failed."""
 
 
 def probe(
@@ -63,11 +63,11 @@ def probe(
     sandbox: Sandbox | None = None,
     seconds: float = PROBE_SECONDS,
 ) -> list[Probed]:
-    """Find all plugins and load them in processes of their own, bounded by `sandbox`.
+    """Find all plugins and load each in a process of its own, restricted by `sandbox`.
 
     `tables` are the executors whose configuration is checked, with the operator's table for each or
-    None; they stand in `file`. Of the plugins, those named in `only` are loaded, or all. Each may
-    take so many `seconds`. Raises ProbeFailed if that cannot be done at all.
+    None; `file` is the file they are from. Only the plugins named in `only` are loaded, or all.
+    Each may take `seconds`. Raises ProbeFailed if the probe process cannot be used at all.
     """
     sandbox = sandbox or Sandbox()
     request = frames.pack(
@@ -101,10 +101,10 @@ def probe(
 def _that_can_travel(
     tables: Mapping[str, Mapping[str, Any] | None], file: Path | None
 ) -> dict[str, Any]:
-    """The tables as the probe process is given them.
+    """The tables in the form in which the probe process receives them.
 
-    One that holds more than plain data is left out: it may be meant for an inline executor, and if
-    not, the worker refuses it.
+    A table with more than plain data is left out: it may be meant for an inline executor; if not,
+    the worker refuses it.
     """
     given = {}
     for name, table in tables.items():
@@ -115,20 +115,20 @@ def _that_can_travel(
 
 
 def _understand(found: Found, answer: Mapping[str, Any]) -> Probed:
-    """What a plugin's answer says. The plugin's own code may have written it."""
+    """Decode a plugin's answer. The plugin's own code may have written it."""
     printed = answer["printed"]
     if "broken" in answer:
-        broken = answer["broken"] + (f"; it printed last: {printed}" if printed else "")
+        broken = answer["broken"] + (f"; its last output: {printed}" if printed else "")
         return Probed(found, broken=broken)
     if printed:
-        logger.debug("%s prints while it is loaded: %s", found, printed)
+        logger.debug("%s printed while it was loaded: %s", found, printed)
     try:
         said = frames.unpack(answer["answer"], MAX_EXECUTORS)
         if "broken" in said:
             return Probed(found, broken=str(said["broken"]))
         return Probed(found, tuple(_offer(found, row) for row in said["executors"]))
     except (frames.BadFrame, BadConfiguration, KeyError, TypeError, ValueError) as error:
-        return Probed(found, broken=f"its process gave an answer that is none: {error!r:.200}")
+        return Probed(found, broken=f"its process sent an invalid answer: {error!r:.200}")
 
 
 def _offer(found: Found, row: Sequence[Any]) -> Offer:
@@ -163,7 +163,7 @@ class _Process:
                 bufsize=0,
                 pass_fds=(answers,),
                 env=sandbox.environment(),
-                start_new_session=True,  # what a terminal interrupts is its parent
+                start_new_session=True,  # a terminal's interrupts are for its parent
                 user=user.uid if user else None,
                 group=user.gid if user else None,
                 extra_groups=() if user else None,
@@ -179,7 +179,7 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it kill what it started, and end."""
+        """Let it kill the processes it started, and end."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -191,7 +191,7 @@ class _Process:
         self._printed.close()
 
     def send(self, request: bytes) -> None:
-        """Give it its request; if it is dead, the missing answer will tell."""
+        """Send its request; if it is dead, the missing answer shows that."""
         if self._process.stdin is None:
             raise TypeError("the probe's stdin is not a pipe")
         left = memoryview(request)
@@ -200,7 +200,7 @@ class _Process:
                 left = left[self._process.stdin.write(left) or 0 :]
 
     def answers(self) -> Iterator[bytes]:
-        """What it says, message by message; an empty one when nothing came for a while."""
+        """Its messages; an empty one if none came for a while."""
         data = b""
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
@@ -241,4 +241,4 @@ class _Process:
             how = f"the probe process ended with exit code {code}"
         self._printed.seek(0)
         printed = self._printed.read()[-1_000:].decode(errors="replace").strip()
-        return f"{how}; it printed last: {printed.splitlines()[-1]}" if printed else how
+        return f"{how}; its last output: {printed.splitlines()[-1]}" if printed else how

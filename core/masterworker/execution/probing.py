@@ -1,11 +1,10 @@
 """The probe process: `python -m masterworker.execution.probing ANSWERS`.
 
 It reads one request from its stdin, finds the installed plugins, and loads each in a fork of its
-own, so that a plugin can do to its process whatever it likes. A fork answers on a pipe of its own;
-what it prints is kept only as evidence. When it has answered, has died, or has had its time, it is
-killed with its process group. The probe process itself imports no plugin and starts no thread,
-which is what makes forking it safe. The end of its stdin says that nobody waits for the answers any
-more: then it kills all of its forks and ends.
+own, so that a plugin can harm only its own process. A fork answers on its own pipe; its output is
+kept only as evidence. After its answer, its death or its time limit, it is killed with its process
+group. The probe process itself imports no plugin and starts no thread, which makes forking safe.
+When its stdin ends, no process waits for the answers any more: it kills all of its forks and ends.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from .process_state import reset_signals
 from .sandbox import confine
 
 MAX_ANSWER: Final = 256 * 1024
-"""Bytes of a fork's answer: room for MAX_EXECUTORS executors."""
+"""Maximum bytes of a fork's answer: enough for MAX_EXECUTORS executors."""
 
 MAX_PRINTED: Final = 500
-"""Bytes kept of the end of what a plugin prints."""
+"""Bytes kept from the end of a plugin's output."""
 
 DEATH_SECONDS: Final = 5.0
-"""How long a killed fork may take to be gone."""
+"""Seconds to wait until a killed fork is gone."""
 
 _CHUNK: Final = 65_536
 _STDIN: Final = 0
@@ -46,7 +45,7 @@ _ANSWERS: Final = 3
 
 
 def main(answers: int) -> None:
-    """Probe every plugin that is asked about, and tell what came of each."""
+    """Probe the requested plugins, and send the result of each."""
     os.set_inheritable(answers, False)
     reset_signals()  # with SIGCHLD ignored, no fork could be waited for
     request = _read_request()
@@ -97,7 +96,7 @@ def _tell(descriptor: int, message: Mapping[str, Any]) -> None:
 
 
 def _wait(forks: Collection[_Fork]) -> bool:
-    """Wait until a fork has something to say or its time is over; whether nobody waits for us."""
+    """Wait until a fork has output or its time is over; return whether the parent is gone."""
     poll = select.poll()
     poll.register(_STDIN, select.POLLIN)
     for fork in forks:
@@ -111,7 +110,7 @@ def _wait(forks: Collection[_Fork]) -> bool:
 
 
 class _Fork:
-    """A fork of this process that loads one plugin, and what it has said so far."""
+    """A fork of this process that loads one plugin, and its output so far."""
 
     def __init__(self, found: Found, request: Mapping[str, Any]) -> None:
         self._seconds = request["seconds"]
@@ -136,7 +135,7 @@ class _Fork:
             os.set_blocking(descriptor, False)
 
     def hear(self, ready: Mapping[int, int]) -> None:
-        """Take in what it has said, and see whether it is over."""
+        """Read its output, and check whether it is finished."""
         self._dead = self._pidfd in ready
         if self._output in ready:
             self._printed = (self._printed + self._read(self._output))[-MAX_PRINTED:]
@@ -150,7 +149,7 @@ class _Fork:
         )
 
     def end(self) -> dict[str, Any]:
-        """Kill it with its process group, and say what came of it."""
+        """Kill it with its process group, and return its result."""
         with contextlib.suppress(OSError):
             os.killpg(self._pid, signal.SIGKILL)
         poll = select.poll()
@@ -180,7 +179,7 @@ class _Fork:
         return len(self._answer) - size >= int.from_bytes(self._answer[:size], "big")
 
     def _read(self, descriptor: int) -> bytes:
-        """What is there; at the end of the pipe it is listened to no more."""
+        """The available output; at the end of the pipe, it is no longer polled."""
         try:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:
@@ -215,17 +214,17 @@ def _be_the_fork(
         confine(request["limits"], new_privileges=request["new_privileges"])
         this = os.getpid()
         answer = _report(found, request["tables"])
-        if os.getpid() == this:  # a fork that the plugin let escape must not answer for us
+        if os.getpid() == this:  # a fork that escaped from the plugin must not answer for us
             _tell(_ANSWERS, answer)
             code = 0
-    except BaseException:  # noqa: BLE001 - it is evidence, and goes no further
+    except BaseException:  # noqa: BLE001 - it is only evidence
         traceback.print_exc()
     finally:
-        os._exit(code)  # whatever threads the plugin has started
+        os._exit(code)  # even if the plugin has started threads
 
 
 def _take_descriptors(answers: int, output: int) -> None:
-    """Keep an empty stdin, an output that is captured, the pipe for the answer, and no other."""
+    """Keep an empty stdin, a captured output and the pipe for the answer, and close the rest."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     moved = [os.dup(one) for one in (nothing, output, output, answers)]
     for target, source in enumerate(moved):

@@ -1,8 +1,8 @@
-"""One child process as its worker sees it: started, asked one thing at a time, killed.
+"""One child process as its worker sees it: started, given one request at a time, killed.
 
-The child leads a process group of its own, and what is done to it is done to the group: whatever
-an executor leaves running there goes when the child goes. Its death is seen through a pidfd and
-not only at the end of a pipe, which a process that it forked may be holding open.
+The child leads a process group of its own, and signals go to the group, so that processes that an
+executor leaves there end with the child. Its death is detected through a pidfd, and not only by the
+end of a pipe, which a process that it forked may hold open.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .sandbox import User
 logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
-"""How long a child may take to start and to load its plugin."""
+"""Seconds that a child may take to start and to load its plugin."""
 
 DEATH_SECONDS: Final = 5.0
-"""How long a killed process may take to be gone: one in an uninterruptible system call stays."""
+"""Seconds to wait until a killed process is gone; an uninterruptible system call can delay it."""
 
 _MODULE: Final = "masterworker.execution.child"
 _SIGNALS: Final = {number.value: number.name for number in signal.Signals}
@@ -44,7 +44,7 @@ _CHUNK: Final = 65_536  # bytes
 
 
 class ChildEnded(Exception):
-    """The child is dead and owes an answer. `interrupted`: it was the guardian who killed it."""
+    """The child died without answering. `interrupted`: the guardian killed it."""
 
     def __init__(self, reason: Reason, detail: str, *, interrupted: bool = False) -> None:
         super().__init__(detail)
@@ -54,18 +54,18 @@ class ChildEnded(Exception):
 
 
 class ChildSpent(Exception):
-    """An earlier attempt left the child in a state that cannot be put right: it was ended.
+    """The child was ended because an earlier attempt left it in a state that cannot be restored.
 
-    It has not begun with what it was asked.
+    The request was not started.
     """
 
 
 class _Broken(Exception):
-    """The child is dead, or no longer speaks as it should: then the message says so."""
+    """The child is dead, or no longer follows the protocol; then the message says how."""
 
 
 class ChildProcess:
-    """A child process. It belongs to one thread; only `kill` and `gone` are for others too."""
+    """A child process. It belongs to one thread; only `kill` and `gone` are for other threads."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class ChildProcess:
         user: User | None = None,
         key_id: str = "",
     ) -> None:
-        """Start it, as `user` if there is one; `greet` comes next.
+        """Start it, as `user` if given; call `greet` next.
 
-        One for tasks sealed with the key `key_id` has nothing of its output logged. Raises OSError
-        or RuntimeError if there is no room.
+        The output of a child for tasks sealed with the key `key_id` is not logged. Raises OSError
+        or RuntimeError if resources are exhausted.
         """
         self.asked = 0
         self.key_id = key_id
@@ -122,19 +122,19 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its process group's too."""
+        """Its process id, which is also its process group's."""
         return self._process.pid
 
     @property
     def usable(self) -> bool:
-        """Whether it lives and may be asked again."""
+        """Whether it is alive and can take another request."""
         return not (self._killed or self._death.poll(0))
 
     def greet(self, plugin: str, hello: bytes) -> None:
         """Let it load `plugin`, as `hello` says, and wait until it is ready. Raises ChildEnded.
 
-        Then `refused` has the executors it cannot run, with the reasons. `started` is false if it
-        ended before our own code ran in it, and `stopped` true if `kill` was called.
+        Afterwards `refused` has the executors it cannot run, with the reasons. `started` is false
+        if it ended before our own code ran in it, and `stopped` true if `kill` was called.
         """
         deadline = time.monotonic() + START_SECONDS
         late = ChildEnded(Reason.FAILED, f"not ready within {START_SECONDS:g} s")
@@ -145,9 +145,9 @@ class ChildProcess:
         self.refused = ready.get("refused", {})
 
     def ask(self, request: bytes, limit: float | None, subject: str) -> dict[str, Any]:
-        """The answer to a request, given within `limit` seconds. Raises ChildEnded, ChildSpent.
+        """The answer to a request, within `limit` seconds. Raises ChildEnded, ChildSpent.
 
-        `subject` says in the log for whom the child's output is.
+        `subject` identifies the child's output in the log.
         """
         self.asked += 1
         self._output.begin(subject)
@@ -162,7 +162,7 @@ class ChildProcess:
         return answer
 
     def kill(self) -> None:
-        """Kill the process group, at once and without waiting. Any thread may do so."""
+        """Kill the process group at once, without waiting. Any thread can call it."""
         self.stopped = True
         self._kill()
 
@@ -173,7 +173,7 @@ class ChildProcess:
                 kill_group(self.pid)
 
     def end(self) -> None:
-        """Kill the process group and free everything, if that is not yet done."""
+        """Kill the process group and free all resources, unless that is already done."""
         if self.gone.is_set():
             return
         self._kill()
@@ -181,7 +181,7 @@ class ChildProcess:
         self._interrupted = self._guardian.killed(self.pid)
         self._guardian.forget(self.pid)
         with self._lock:
-            self._reaped = True  # from here on its number can be another's
+            self._reaped = True  # from here on its number can be reused
         if died:
             self._process.wait()
             _wait_for_group(self.pid)
@@ -189,10 +189,10 @@ class ChildProcess:
             for descriptor in (self._requests, self._answers, self._pidfd):
                 os.close(descriptor)
         else:
-            logger.error("process %d does not die of SIGKILL and is left behind", self.pid)
+            logger.error("process %d did not die after SIGKILL and is left behind", self.pid)
         self.gone.set()
 
-    # --- asking ---
+    # --- requests ---
 
     def _exchange(
         self,
@@ -213,7 +213,7 @@ class ChildProcess:
         except (_Broken, OSError, frames.BadFrame) as broken:
             itself = bool(self._death.poll(_EXIT_SECONDS * 1000))
             self.end()
-            how = self._how_it_died() if itself else f"it broke off the conversation: {broken}"
+            how = self._how_it_died() if itself else f"it violated the protocol: {broken}"
             ended = ChildEnded(Reason.CRASHED, how)
         if self._interrupted:
             detail = "stopped by the guardian: the worker had not heard from ZooKeeper for too long"
@@ -238,7 +238,7 @@ class ChildProcess:
             except BlockingIOError:
                 if dead:
                     raise _Broken("it died") from None
-                # Its last words may have come just before its death: read once more.
+                # Its last output may have arrived just before its death: read once more.
                 dead = self._wait(self._answers, select.POLLIN, deadline)
             else:
                 if not part:
@@ -247,7 +247,7 @@ class ChildProcess:
         return bytes(data)
 
     def _wait(self, descriptor: int, event: int, deadline: float | None) -> bool:
-        """Wait until `descriptor` is ready or the child is dead; say whether it is dead."""
+        """Wait until `descriptor` is ready or the child is dead; return whether it is dead."""
         left = _MAX_POLL if deadline is None else deadline - time.monotonic()
         poll = _poll(self._pidfd)
         poll.register(descriptor, event)
@@ -261,14 +261,14 @@ class ChildProcess:
         if code >= 0:
             return f"exit code {code}"
         if code == -signal.SIGKILL:
-            return "killed by SIGKILL, and not by its worker: see dmesg if memory ran short"
+            return "killed by SIGKILL, but not by its worker: see dmesg if memory ran short"
         return f"killed by {_SIGNALS.get(-code, f'signal {-code}')}"
 
 
 def _wait_for_group(group: int) -> None:
-    """Wait, within bounds, until a killed group whose leader was reaped has no member left.
+    """Wait, for a limited time, until a killed group whose leader was reaped is empty.
 
-    No event tells. Where nobody reaps orphans, dead members keep the group in being.
+    No event reports that. If no process reaps orphans, zombies keep the group in existence.
     """
     deadline = time.monotonic() + _GROUP_SECONDS
     with contextlib.suppress(OSError):

@@ -1,11 +1,11 @@
-"""What an import, an attempt or a parent process can change for everything that follows it here.
+"""Process-wide state that an import, an attempt or a parent process can change for later attempts.
 
-Signal dispositions, timers, the working folder, hooks, defaults: they belong to the process, and
-the next attempt in it would inherit them. A parent that ignores SIGCHLD is enough to make
-`subprocess` report exit code 0 for a command that failed. So a process starts from a known state
-(`reset_signals`), takes a snapshot of it, and restores the snapshot after each attempt. Each thing
-that can change is one `Item` of a table. What has no way back, such as a thread that goes on, is
-reported: the process must not be used again.
+Signal dispositions, timers, the working folder, hooks and defaults belong to the process, and the
+next attempt in it would inherit them. For example, a parent that ignores SIGCHLD makes `subprocess`
+report exit code 0 for a command that failed. A process therefore starts from a known state
+(`reset_signals`), takes a snapshot of it, and restores the snapshot after each attempt. Each kind
+of state is one `Item` of a table. A change that cannot be undone, such as a thread that is still
+running, is reported, and the process must not be used again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 MOST_DESCRIPTORS: Final = 100
-"""Descriptors that attempts may leave open, all together, before their process is replaced."""
+"""Descriptors that attempts may leave open in total before their process is replaced."""
 
 _THREAD_SECONDS: Final = 0.05  # from an attempt's last statement to the end of its threads
 
@@ -43,7 +43,7 @@ _SIGCHLD: Final = int(signal.SIGCHLD)
 _STANDARD: Final = [int(number) for number in _SIGNALS if number < signal.SIGRTMIN]
 
 _PYTHON_IGNORES: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
-"""A write that they would end with a signal raises OSError instead. `subprocess` resets them."""
+"""Python ignores these, so that the write fails with OSError. `subprocess` resets them."""
 
 INTENDED: Final = frozenset(
     {
@@ -55,11 +55,11 @@ INTENDED: Final = frozenset(
         signal.SIGTTOU,
     }
 )
-"""What a shell or nohup(1) ignores on purpose for a process that it starts in the background."""
+"""Signals that a shell or nohup(1) deliberately ignores for a process in the background."""
 
 
 class Item(NamedTuple):
-    """One thing that can change: how to read it, and how to put an earlier value back if possible.
+    """One kind of state: how to read it, and how to restore an earlier value if possible.
 
     Two readings are equal if nothing has changed. `restore` may raise anything.
     """
@@ -70,7 +70,7 @@ class Item(NamedTuple):
 
 
 class ProcessState:
-    """A snapshot of some items. To be taken, and restored, by the main thread."""
+    """A snapshot of some items, taken and restored on the main thread."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
@@ -78,7 +78,7 @@ class ProcessState:
         self._taken = [read() for read in self._reads]
 
     def restore(self) -> list[str]:
-        """Put everything back; return the names of what could not be. Takes microseconds."""
+        """Restore everything; return the names of items that could not be. Takes microseconds."""
         with contextlib.suppress(Exception):
             if self._taken == [read() for read in self._reads]:
                 return []
@@ -87,9 +87,8 @@ class ProcessState:
 
 
 def reset_signals(keep: Iterable[int] = ()) -> None:
-    """Let no signal be blocked or ignored that Python does not ignore itself, except `keep`.
-
-    Both are inherited from the parent process. For the main thread only.
+    """Unblock all signals, and stop ignoring any that neither Python ignores itself nor `keep` has.
+    Both are inherited from the parent process. Call it on the main thread only.
     """
     kept = frozenset(keep)
     for number in _SIGNALS:
@@ -101,11 +100,11 @@ def reset_signals(keep: Iterable[int] = ()) -> None:
             signal.signal(number, signal.SIG_IGN)
         else:
             signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # one that waited, such as SIGTERM, is heard
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # delivers a pending signal, such as SIGTERM
 
 
 def _restored(item: Item, was: Any) -> bool:
-    """Whether the item is as it was, if need be after it was restored."""
+    """Whether the item is unchanged, if necessary after restoring it."""
     with contextlib.suppress(Exception):
         if was == item.read():
             return True
@@ -114,15 +113,15 @@ def _restored(item: Item, was: Any) -> bool:
     try:
         item.restore(was)
         return bool(was == item.read())
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not as it was
+    except Exception:  # noqa: BLE001 - whatever the cause, the item is not as it was
         return False
 
 
-# --- what the kernel keeps of a process --------------------------------------------------------
+# --- state in the kernel -----------------------------------------------------------------------
 
 
 def _handlers() -> list[Any]:
-    # The kernel's own view of SIGCHLD is not asked for but set: native code can have changed it.
+    # SIGCHLD is set and not compared: native code can have changed the kernel's own setting.
     if getsignal(_SIGCHLD) == 0:
         set_signal(_SIGCHLD, 0)
     return [getsignal(number) for number in _STANDARD]
@@ -130,7 +129,7 @@ def _handlers() -> list[Any]:
 
 def _set_handlers(was: list[Any]) -> None:
     for number, handler in zip(_STANDARD, was, strict=True):
-        # One that is None was installed by native code; it can only be left as it is.
+        # A handler that is None was installed by native code; it can only be left as it is.
         if handler is not None and getsignal(number) != handler:
             signal.signal(number, handler)
     if faulthandler.is_enabled():  # its handlers are native, and have just been replaced
@@ -148,7 +147,7 @@ def _mask() -> set[int]:
 
 def _set_mask(was: Iterable[int]) -> None:
     pending = signal.sigpending() - set(was)
-    while pending and signal.sigtimedwait(pending, 0):  # unblocked, it would be delivered now
+    while pending and signal.sigtimedwait(pending, 0):  # if unblocked, it would be delivered now
         pending = signal.sigpending() - set(was)
     signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
@@ -197,7 +196,7 @@ def _standard_files() -> list[tuple[int, int]]:
 
 
 def _wakeup_is_off() -> bool:
-    return bool(set_wakeup_fd(-1) >= -1)  # to look at it is to change it
+    return bool(set_wakeup_fd(-1) >= -1)  # reading it changes it
 
 
 KERNEL: Final = (

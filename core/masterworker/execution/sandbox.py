@@ -1,9 +1,9 @@
-"""What a worker's child processes are given, and the bounds they are kept in.
+"""The environment and the restrictions of a worker's child processes.
 
-They get an environment of few names, and what else the operator lists; another user, if the worker
-is root and told so; resource limits; and no way to more privileges. User and environment are given
-at the start of the process. The rest it takes upon itself before it loads a plugin, in `confine`:
-limits can be lowered there, and never raised again.
+They get few environment variables, plus those that the operator lists; another user, if the worker
+is root and configured so; resource limits; and no way to gain privileges. User and environment are
+set when the process starts. The process applies the rest itself in `confine`, before it loads a
+plugin: from then on, limits can be lowered but never raised.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from . import prctl
 log = logging.getLogger(__name__)
 
 OURS: Final = "MWCTL_"
-"""How the variables of `mwctl` begin. Credentials can be among them: no child is given one."""
+"""The prefix of `mwctl`'s own variables. They can hold credentials, so no child gets them."""
 
 LIMITS: Final[Mapping[str, int]] = {
     name: getattr(resource, f"RLIMIT_{name.upper()}")
     for name in ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 }
-"""What can be limited, by the names of setrlimit(2) without RLIMIT_."""
+"""The resources that can be limited, by their names in setrlimit(2) without RLIMIT_."""
 
 PROBE_SECONDS: Final = 60.0
-"""How long the test of whether a user can run us may take."""
+"""Seconds that the test whether a user can run masterworker may take."""
 
 _INHERITED: Final = re.compile(
     r"PATH|HOME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV"
-    # What Python needs to find its files, and to read and write text as its worker does.
+    # Variables that Python needs to find its files and to use the same text encoding as its worker.
     r"|PYTHON(HOME|PATH|PLATLIBDIR|USERBASE|NOUSERSITE|SAFEPATH|PYCACHEPREFIX|DONTWRITEBYTECODE)"
     r"|PYTHON(UTF8|COERCECLOCALE|IOENCODING|HASHSEED|OPTIMIZE|WARNINGS|DEVMODE|MALLOC)"
 )
@@ -49,7 +49,7 @@ _LIMIT: Final = re.compile(r"(\w+)=(?:([0-9]{1,18})|unlimited)\Z")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The user as whom children run, with its primary group and no other."""
+    """The user that children run as, with its primary group and no other group."""
 
     name: str
     uid: int
@@ -59,11 +59,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The bounds of a worker's child processes.
+    """The restrictions of a worker's child processes.
 
-    `pass_env` names variables of the worker's environment that they see beside the usual ones.
-    `limits` are resource limits by the names of LIMITS, in the units of setrlimit(2); `cpu` counts
-    anew for each attempt. Unless `new_privileges`, no set-user-ID program has an effect in them.
+    `pass_env` names variables of the worker's environment that children get in addition.
+    `limits` are resource limits by the names of LIMITS, in the units of setrlimit(2); `cpu` starts
+    anew for each attempt. Unless `new_privileges`, set-user-ID programs have no effect in them.
     """
 
     pass_env: Sequence[str] = ()
@@ -75,29 +75,29 @@ class Sandbox:
         for name in self.pass_env:
             if name.startswith(OURS):
                 raise BadConfiguration(
-                    f"--pass-env {name}: no executor is given a variable of mwctl's own; "
-                    "put what it needs into its table of the --config file"
+                    f"--pass-env {name}: variables of mwctl itself are never passed to executors; "
+                    "put the value into the executor's table of the --config file"
                 )
 
     def environment(self) -> dict[str, str]:
-        """The environment of a child process."""
+        """The environment variables of a child process."""
         given = {name: value for name, value in os.environ.items() if self._is_given(name)}
         for name in self.pass_env:
             if name not in given:
-                log.warning("--pass-env %s: there is no such variable", name)
+                log.warning("--pass-env %s: this variable is not set", name)
         if self.user is not None:
             given |= {"HOME": self.user.home, "USER": self.user.name, "LOGNAME": self.user.name}
         return given
 
     def bounds(self) -> dict[str, object]:
-        """What `confine` is to be called with in a child process, as plain data."""
+        """The arguments of `confine` in a child process, as plain data."""
         return {"limits": {"core": 0} | dict(self.limits), "new_privileges": self.new_privileges}
 
     def _is_given(self, name: str) -> bool:
         return name in self.pass_env or _INHERITED.fullmatch(name) is not None
 
 
-# --- in the worker: what the operator asks for ---------------------------------------------------
+# --- in the worker: the operator's settings ------------------------------------------------------
 
 
 def parse_limits(texts: Iterable[str]) -> dict[str, int]:
@@ -114,30 +114,30 @@ def parse_limits(texts: Iterable[str]) -> dict[str, int]:
         hard = resource.getrlimit(LIMITS[name])[1]
         if hard != resource.RLIM_INFINITY and not 0 <= value <= hard:
             raise BadConfiguration(
-                f"--task-limit {text}: the worker's own limit is {hard}, and no child's can be "
-                "higher; raise the worker's (systemd: LimitNOFILE= and its like) or ask for less"
+                f"--task-limit {text}: the worker's own limit is {hard}, and a child's cannot be "
+                "higher; raise the worker's (for example with systemd's LimitNOFILE=) or use less"
             )
         limits[name] = value
     return limits
 
 
 def find_user(name: str) -> User:
-    """The user as whom children are to run. Raises BadConfiguration if that cannot be."""
+    """The user that children should run as. Raises BadConfiguration if that is impossible."""
     if os.geteuid() != 0:
         raise BadConfiguration(
             f"--task-user {name}: only a worker that runs as root can start processes as another "
-            "user; run it as root, or leave the option out"
+            "user; run it as root, or omit the option"
         )
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise BadConfiguration(
-            f"--task-user {name}: this machine has no such user; make one with "
+            f"--task-user {name}: this machine has no such user; create one with "
             f"`useradd --system --shell /usr/sbin/nologin {name}`"
         ) from None
     if entry.pw_uid == 0:
         raise BadConfiguration(
-            f"--task-user {name}: that is root, from whom nothing is kept; name another user"
+            f"--task-user {name}: this is root, which nothing is protected from; use another user"
         )
     user = User(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
     _probe(user)
@@ -145,7 +145,7 @@ def find_user(name: str) -> User:
 
 
 def _probe(user: User) -> None:
-    """Raise BadConfiguration unless this user can run what a child runs."""
+    """Raise BadConfiguration unless this user can run masterworker's child process."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "import masterworker.execution.child"],
@@ -164,7 +164,7 @@ def _probe(user: User) -> None:
     if complaint:
         raise BadConfiguration(
             f"--task-user {user.name}: this user cannot run {sys.executable} with masterworker: "
-            f"{complaint}; install both where everybody may read them, as in /opt"
+            f"{complaint}; install both where every user can read them, for example in /opt"
         )
 
 
@@ -172,7 +172,7 @@ def _probe(user: User) -> None:
 
 
 def confine(limits: Mapping[str, int], *, new_privileges: bool) -> None:
-    """Put this process into its bounds, for good, and whatever it starts with it."""
+    """Restrict this process, and all processes it starts, permanently."""
     for name, value in limits.items():
         if name != "cpu":
             resource.setrlimit(LIMITS[name], (value, value))
@@ -182,9 +182,9 @@ def confine(limits: Mapping[str, int], *, new_privileges: bool) -> None:
 
 
 def allow_cpu(limits: Mapping[str, int]) -> None:
-    """Let the attempt that begins use as many seconds of processor time as `limits` say, if at all.
+    """Let the next attempt use `limits["cpu"]` seconds of processor time, if that is set.
 
-    A process serves many attempts, so the limit moves on with each: it is the soft one, at which
+    A process serves many attempts, so the limit is raised for each. It is the soft limit, at which
     SIGXCPU ends the process.
     """
     seconds = limits.get("cpu", resource.RLIM_INFINITY)

@@ -1,12 +1,12 @@
-"""Attempts in child processes: a number of slots, each of which runs one attempt at a time.
+"""Runs attempts in child processes, in a number of slots that each run one attempt at a time.
 
-A slot is a thread. It takes a job, takes an idle child process that fits or starts one, asks it,
-waits for the answer, the child's death or the time limit, and delivers the outcome. An attempt
-counts as long as the runner knows it as running in that slot; to stop one is to strike it out and
-kill the process group, and whatever its thread still learns about it is dropped.
+A slot is a thread. It takes a job and an idle child process that fits, or starts one, sends the
+request, waits for the answer, the child's death or the time limit, and delivers the outcome. An
+attempt is valid while the runner lists it as running in that slot. To stop it, the runner removes
+it from the list and kills the process group; a later outcome from its thread is dropped.
 
-A child that cannot be started, or cannot load its plugin, is this worker's trouble and not the
-task's: every job of that executor is delivered as not started, and a thread of its own tries again
+A child that cannot be started, or cannot load its plugin, is a problem of this worker and not of
+the task. Every job of that executor is then delivered as not started, and a separate thread retries
 from time to time.
 """
 
@@ -35,14 +35,14 @@ from .unable import Unable
 log = logging.getLogger(__name__)
 
 RECYCLE_AFTER: Final = 1_000
-"""Attempts after which a process is replaced, with whatever executors left behind in it."""
+"""Attempts after which a process is replaced, to discard what executors left in it."""
 
 SPARE: Final = 4
-"""Children kept beyond one for each slot, at least: tasks of several plugins may take turns."""
+"""Idle children kept in addition to one for each slot: tasks of several plugins may alternate."""
 
 
 class _Slot:
-    """Room for one attempt. `child` is set by the slot's own thread alone, under the lock."""
+    """Room for one attempt. Only the slot's own thread sets `child`, under the lock."""
 
     def __init__(self) -> None:
         self.child: ChildProcess | None = None
@@ -52,8 +52,9 @@ class ProcessRunner:
     """The `Runner` of executors that are not inline.
 
     `executors` are those it can run, by name, with `count` attempts at a time. `configs` are the
-    operator's tables for them. `sandbox` bounds their processes, and `environment` is what those
-    see beside what it gives them. A process is replaced after `recycle_after` attempts.
+    operator's tables for them. `sandbox` restricts their processes, and `environment` has the
+    variables they get in addition to the sandbox's. A process is replaced after `recycle_after`
+    attempts.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ProcessRunner:
         recycle_after: int = RECYCLE_AFTER,
         sandbox: Sandbox | None = None,
     ) -> None:
-        """Raises BadConfiguration if `configs` cannot be handed to a process."""
+        """Raises BadConfiguration if `configs` cannot be passed to a process."""
         self._executors = executors
         self._count = count
         self._most = count + max(SPARE, count // 2)
@@ -176,7 +177,7 @@ class ProcessRunner:
             self._finish(slot, outcome)
 
     def _take(self, slot: _Slot) -> Job | None:
-        """The next job, or None if the runner is closed."""
+        """The next job; None if the runner is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
             if self._closed:
@@ -213,7 +214,7 @@ class ProcessRunner:
                 interrupted=ended.interrupted,
             )
         except frames.BadFrame as error:
-            detail = f"the worker could not hand the task to a child process: {error}"
+            detail = f"the worker could not pass the task to a child process: {error}"
             return Outcome(task_id, started, time.time(), reason=Reason.FAILED, detail=detail)
         outcome = _outcome(task_id, started, answer)
         if outcome.reason is Reason.CRASHED:
@@ -221,7 +222,7 @@ class ProcessRunner:
         return outcome
 
     def _child(self, slot: _Slot, offer: Offer, key_id: str) -> ChildProcess:
-        """An idle child that fits, or a new one in place of the one that waited longest.
+        """An idle child that fits, or a new one that replaces the one that has waited longest.
 
         Raises CannotStart, or ChildEnded if the guardian killed it.
         """
@@ -247,7 +248,7 @@ class ProcessRunner:
             return self._running.get(task_id) is slot
 
     def _finish(self, slot: _Slot, outcome: Outcome) -> None:
-        """Deliver an outcome, and keep the child for another job if it is still good for one."""
+        """Deliver an outcome, and keep the child for another job if it is still usable."""
         with self._changed:
             self._busy -= 1
             child = slot.child
@@ -267,16 +268,16 @@ class ProcessRunner:
     # --- executors that cannot be run at present ---
 
     def _cannot_run(self, executor: str, error: CannotStart) -> None:
-        """Deliver this executor's jobs as not started, and see to it that it is tried again.
+        """Deliver this executor's jobs as not started, and schedule a retry.
 
-        If no interpreter starts, that goes for every executor.
+        If no interpreter starts, this applies to every executor.
         """
         with self._changed:
             others = self._executors.keys() - self._unable.whys() if error.everything else set()
             names = sorted({executor} | others)
             pauses = [self._unable.failed(name, str(error)) for name in names]
             log.warning(
-                "cannot run %s: %s; trying again in %.1f s", ", ".join(names), error, min(pauses)
+                "cannot run %s: %s; retrying in %.1f s", ", ".join(names), error, min(pauses)
             )
             self._reject()
             self._on_outcome([])
@@ -286,7 +287,7 @@ class ProcessRunner:
                 self._begin("retrying", self._retry)
 
     def _reject(self) -> None:
-        """With the lock held: nothing waits for an executor that cannot be run."""
+        """Deliver all waiting jobs of unavailable executors; the lock must be held."""
         whys = self._unable.whys()
         rejected = (
             [job for job in self._queue.values() if job.task.executor in whys] if whys else []
@@ -303,7 +304,7 @@ class ProcessRunner:
             )
 
     def _retry(self) -> None:
-        """Try each of them when its time has come, until there is none left."""
+        """Try each unavailable executor when it is due, until there is none left."""
         while (executor := self._next_try()) is not None:
             self._try(executor)
 
@@ -317,13 +318,13 @@ class ProcessRunner:
             return None
 
     def _try(self, executor: str) -> None:
-        """See whether a child starts for this executor. It is not kept: it dies with its thread."""
+        """Test if a child starts for this executor. It is not kept: it dies with its thread."""
         offer = self._executors[executor]
         try:
             child = self._nursery.start(offer, "", lambda new: self._hold(self._trial, new))
         except CannotStart as error:
             self._cannot_run(executor, error)
-        except ChildEnded:  # somebody stopped it: that says nothing
+        except ChildEnded:  # it was stopped from outside, which says nothing
             with self._changed:
                 self._unable.postpone(executor)
         else:
@@ -365,5 +366,5 @@ def _outcome(task_id: str, started: float, answer: Mapping[str, Any]) -> Outcome
             detail = evidence.bounded(detail)
             return Outcome(task_id, started, ended, reason=Reason(reason), detail=detail)
     said = reprlib.repr(answer)  # repr itself fails on a deep enough nest
-    detail = f"its process answered {said:.200}, which is no answer"
+    detail = f"its process sent an invalid answer: {said:.200}"
     return Outcome(task_id, started, ended, reason=Reason.CRASHED, detail=detail)

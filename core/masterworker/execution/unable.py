@@ -1,7 +1,7 @@
-"""Which executors cannot be run at present, why, and when each is tried again.
+"""Tracks the unavailable executors: the reason for each, and when to try again.
 
-The pauses grow from a second to a minute, with some jitter, so that many workers with one trouble
-do not try in step. It has no lock of its own: whoever uses it from several threads holds one.
+The pauses grow from a second to a minute, with some jitter, so that workers with the same problem
+do not retry in step. It has no lock: callers on several threads must hold one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 FIRST: Final = 1.0
-"""Seconds from the first failure to the second try, more or less."""
+"""Approximate seconds between the first failure and the second try."""
 
 MOST: Final = 60.0
-"""The most seconds between two tries, more or less."""
+"""Approximate maximum of seconds between two tries."""
 
 JITTER: Final = 0.25
-"""The part by which a pause may be shorter or longer."""
+"""The fraction by which a pause can be shorter or longer."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Trouble:
 
 
 class Unable:
-    """The executors that cannot be run. `clock` is in seconds, `chance` between 0 and 1."""
+    """The unavailable executors. `clock` is in seconds, `chance` between 0 and 1."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class Unable:
         return bool(self._troubles)
 
     def whys(self) -> dict[str, str]:
-        """The reason for each."""
+        """The reason for each unavailable executor."""
         return {name: trouble.why for name, trouble in self._troubles.items()}
 
     def failed(self, executor: str, why: str) -> float:
-        """It could not be run, for this reason; returns the seconds until the next try."""
+        """Record that an executor failed, and why; return the seconds until the next try."""
         trouble = self._troubles.get(executor)
         failures = trouble.failures + 1 if trouble else 1
         pause = min(MOST, FIRST * 2.0 ** min(failures - 1, 10))
@@ -61,15 +61,15 @@ class Unable:
         return pause
 
     def postpone(self, executor: str) -> None:
-        """A try was cut short, which says nothing: another one follows after the first pause."""
+        """Try again after the first pause: this try was interrupted and says nothing."""
         self._troubles[executor].due = self._clock() + FIRST
 
     def works(self, executor: str) -> None:
-        """It can be run again."""
+        """Record that an executor is available again."""
         self._troubles.pop(executor, None)
 
     def due(self) -> str:
-        """An executor that is to be tried now; empty if there is none."""
+        """An executor to try now; empty if there is none."""
         now = self._clock()
         return next((name for name, one in self._troubles.items() if one.due <= now), "")
 
