@@ -1,1 +1,1 @@
-"""Floor 1: the words everything else is said in. No I/O, no clock, no threads."""
+"""The shared vocabulary: records, paths, limits and errors. No I/O, no clock, no threads."""

@@ -1,11 +1,11 @@
-"""Who may do what to which znode: the one table that access lists are made from.
+"""Which role may do what to which znode: the table from which all ACLs are made.
 
-ZooKeeper knows no groups and passes no list on to children. So every znode is created with a list
-of its own, that of its kind of path, and each entry names an identity: `digest:USER:HASH` or
-`x509:DISTINGUISHED NAME`. Who has which role stands in `/access`, which roles read when they start;
-without it the tree is open to everybody.
+ZooKeeper has no groups, and children do not inherit ACLs. Every znode is therefore created with an
+ACL of its own, which depends on the kind of its path. Each entry names an identity:
+`digest:USER:HASH` or `x509:DISTINGUISHED NAME`. `/access` lists the identities of each role, and
+roles read it when they start. Without it the tree is open to everyone.
 
-The right to delete a znode is its parent's, as is the right to create one; it is so in ZooKeeper.
+In ZooKeeper, the permissions to create and delete a znode belong to its parent.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from . import paths
 from .errors import BadConfiguration
 
 MAX_IDENTITY: Final = 500
-"""Characters of an identity."""
+"""Maximum length of an identity, in characters."""
 
 ANYONE: Final = "world:anyone"
-"""The identity that everybody has."""
+"""The identity that every client of ZooKeeper has."""
 
 _DIGEST = re.compile(r"digest:[^:]+:[A-Za-z0-9+/]{27}=\Z")
 _X509 = re.compile(r"x509:.*=.*\Z")
 
 
 class Permission(IntFlag):
-    """What an entry allows. The numbers are those of ZooKeeper (ZooDefs.Perms)."""
+    """The permissions of an entry, with ZooKeeper's numbers (ZooDefs.Perms)."""
 
     READ = 1
     WRITE = 2
@@ -51,7 +51,7 @@ _LETTERS: Final = {
 
 
 def permissions(letters: str) -> Permission:
-    """The permissions that letters stand for, those of zkCli.sh: c, d, r, w and a."""
+    """The permissions for the letters c, d, r, w and a, as in zkCli.sh."""
     total = NOTHING
     for letter in letters:
         total |= _LETTERS[letter]
@@ -64,10 +64,10 @@ def letters(granted: int) -> str:
 
 
 class Grants(NamedTuple):
-    """What each role may do to one kind of znode, in letters; the operator may do everything.
+    """The letters of each role's permissions on one kind of znode; the operator has all of them.
 
-    `owner` is whoever the znode belongs to: the client that submitted the task, the worker that
-    registered. A task assigned belongs to both.
+    `owner` is the owner of the znode: the client that submitted the task, or the worker that
+    registered. An assigned task has both owners.
     """
 
     master: str = ""
@@ -100,7 +100,7 @@ TABLE: Final[Mapping[str, Grants]] = {
     "/cancel": Grants(master="dr", client="c"),
     "/cancel/<task>": Grants(master="r", owner="r"),
 }
-"""What may be done, by kind of path. docs/security.md says why, row by row."""
+"""Permissions by kind of path. docs/security.md explains each row."""
 
 _BY_PLACE: Final = {
     (kind.split("/")[1], kind.count("/")): kind
@@ -110,7 +110,7 @@ _BY_PLACE: Final = {
 
 
 def kind_of(path: str) -> str:
-    """The kind of znode that lies at a path; a key of TABLE. KeyError for a path of no kind."""
+    """The kind of znode at a path; a key of TABLE. Raises KeyError for an unknown path."""
     if path == CHROOT:
         return CHROOT
     parts = path.split("/")
@@ -122,7 +122,7 @@ def kind_of(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Who has which role. One identity may have several."""
+    """The identities of each role. One identity may have several roles."""
 
     master: tuple[str, ...] = ()
     worker: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ class Identities:
 
 
 def check_identity(text: str) -> str:
-    """Return `text` if it is an identity; raise BadConfiguration saying what one looks like."""
+    """Return `text` if it is an identity; else raise BadConfiguration, which shows the form."""
     sound = _DIGEST.match(text) or _X509.match(text)
     if not sound or not text.isprintable() or len(text) > MAX_IDENTITY:
         raise BadConfiguration(
@@ -142,9 +142,9 @@ def check_identity(text: str) -> str:
 
 
 def owners_in(kind: str, found: Mapping[str, int], who: Identities) -> list[str]:
-    """Whom a znode of this kind belongs to, by the access list it has.
+    """The owners of a znode of this kind, according to its ACL.
 
-    That is every worker and client named there with an owner's permissions.
+    These are the workers and clients that the ACL gives an owner's permissions.
     """
     owned = permissions(TABLE[kind].owner)
     return [
@@ -155,9 +155,9 @@ def owners_in(kind: str, found: Mapping[str, int], who: Identities) -> list[str]
 
 
 def entries(kind: str, who: Identities, owners: Iterable[str] = ()) -> dict[str, int]:
-    """The access list of a znode of this kind: the permissions of each identity.
+    """The ACL of a znode of this kind: the permissions of each identity.
 
-    `owners` are the identities it belongs to; an empty one is nobody's.
+    `owners` are the identities that own it; empty ones are ignored.
     """
     grants = TABLE[kind]
     found: dict[str, int] = dict.fromkeys(who.operator, ALL)

@@ -1,7 +1,7 @@
-"""What a znode without our mark means: the protocol of the ZooKeeper book.
+"""Znodes without our mark, which follow the protocol of the ZooKeeper book.
 
-The book's clients put raw data under /tasks and wait for the text `done` in /status/<task>; its
-workers announce themselves under /workers with a text such as `Idle`. Both are served.
+The book's clients put raw data under /tasks and wait for the text `done` in /status/<task>. Its
+workers register under /workers with a text such as `Idle`. Both are supported.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from .errors import BadRecord
 from .model import State, Status, Task, Worker
 
 EXECUTOR: Final = "read"
-"""The executor for the book's tasks, which name none."""
+"""The executor of the book's tasks, which do not name one."""
 
 DONE: Final = b"done"
-"""The status the book's clients take for success: they look for this text anywhere in it."""
+"""The status that means success to the book's clients, which search it for this text."""
 
 
 def task_in(name: str, data: bytes) -> Task:
-    """The task in a znode called `name`: one of ours, or a raw one. Raises BadRecord."""
+    """The task in a znode called `name`: a record of ours, or a raw task. Raises BadRecord."""
     if not records.is_record(data):
         return Task(id=name, executor=EXECUTOR, raw=True)
     task = records.decode_task(name, data)
@@ -30,16 +30,16 @@ def task_in(name: str, data: bytes) -> Task:
 
 
 def status_in(name: str, data: bytes) -> Status:
-    """The status of a task: one of ours, or the plain text of a raw one. Raises BadRecord."""
+    """The status of a task: a record of ours, or a raw task's plain text. Raises BadRecord."""
     if records.is_record(data) or paths.is_task(name):
         return records.decode_status(data)
     return Status(State.DONE if DONE in data else State.FAILED, EXECUTOR)
 
 
 def movable_task_in(name: str, data: bytes) -> Task:
-    """The task in a znode, if it can be recorded wherever it goes next. Raises BadRecord.
+    """The task in a znode, if its next record can be written too. Raises BadRecord.
 
-    Anyone who may write here can plant a record that is sound but leaves no room for its next one.
+    Any process that may write here can create a valid record that leaves no room for the next one.
     """
     task = task_in(name, data)
     if len(data) > limits.MAX_PAYLOAD:
@@ -62,7 +62,7 @@ def worker_in(data: bytes) -> Worker:
 
 
 def status_data(task: Task, status: Status, result: bytes = b"") -> bytes:
-    """What the status znode of a finished task holds: a record, or plain text for a raw task."""
+    """The data of a finished task's status znode: a record, or plain text for a raw task."""
     if not task.raw:
         return records.encode_status(status, result)
     if status.state is State.DONE:
@@ -71,10 +71,10 @@ def status_data(task: Task, status: Status, result: bytes = b"") -> bytes:
 
 
 def task_data(task: Task, payload: bytes, *, for_book_worker: bool = False) -> bytes:
-    """What the znode of an unfinished task holds.
+    """The data of an unfinished task's znode.
 
-    A raw task stays plain data until it has a history to carry; a worker of the book's is given
-    plain data in any case.
+    A raw task stays plain data until it has a history to record; a worker of the book's always gets
+    plain data.
     """
     if task.raw and (for_book_worker or not task.history):
         return payload

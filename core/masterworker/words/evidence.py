@@ -1,7 +1,7 @@
-"""The evidence of an attempt without a result: one line that says why, then the rest.
+"""The evidence of an attempt without a result: one line that gives the reason, then details.
 
-The first line stands for the whole evidence wherever there is room for one line only. It is never
-cut away: of what follows it (a traceback, the child's output), the end is kept.
+The first line represents the evidence wherever there is room for only one line. It is always kept;
+of the details (a traceback, the child's output), only the end is kept.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Final
 from . import limits
 
 MAX_POINT: Final = 400
-"""Bytes of the first line."""
+"""Maximum bytes of the first line."""
 
 LEAVES: Final = 3
-"""Exceptions of a group that its line names."""
+"""Maximum number of exceptions of a group named in its line."""
 
 _CUT: Final = "…"
 
 
 def point(evidence: str) -> str:
-    """The one line of some evidence that says why the attempt has no result."""
+    """The first line of the evidence, which says why the attempt has no result."""
     return evidence.partition("\n")[0]
 
 
@@ -36,7 +36,7 @@ def evidence(why: str, rest: str = "", most: int = limits.MAX_DETAIL) -> str:
 
 
 def bounded(text: str, most: int = limits.MAX_DETAIL) -> str:
-    """Evidence as it is if it has at most `most` bytes, else cut in the same way."""
+    """The evidence itself if it has at most `most` bytes, else truncated in the same way."""
     data = text.encode(errors="replace")
     if len(data) <= most:
         return data.decode()
@@ -55,9 +55,9 @@ def of_exception(error: BaseException, top: TracebackType | None) -> str:
 
 
 def point_of_exception(error: BaseException) -> str:
-    """The class and the message of an exception in one line, without its causes and notes.
+    """The class and message of an exception in one line, without its causes and notes.
 
-    Of an exception group, also the first of the exceptions that it holds.
+    For an exception group, the line also names the first of its exceptions.
     """
     line = _line(error)
     if isinstance(error, BaseExceptionGroup):
@@ -73,7 +73,7 @@ def _line(error: BaseException) -> str:
     name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = _one_line(str(error))
-    except Exception:  # noqa: BLE001 - the executor's own class can do anything
+    except Exception:  # noqa: BLE001 - str() of an executor's class can raise anything
         message = "<exception str() failed>"
     return f"{name}: {message}" if message else name
 

@@ -1,9 +1,9 @@
-"""What an executor is, and how a plugin brings one: the part of the house plugin authors see.
+"""Executors and their registration: the interface for plugin authors.
 
-An executor is a function of a payload and a TaskContext that returns the result. A plugin is a
-module with a `masterworker_register_executors` hook that registers executors by name; the entry
-point group `masterworker` makes it known. Hooks register, plain calls execute: a pluggy hook that
-*ran* tasks could not tell a result of None from "not mine".
+An executor is a function that takes a payload and a TaskContext and returns the result. A plugin is
+a module with a `masterworker_register_executors` hook, which registers executors by name; the entry
+point group `masterworker` announces it. The hook only registers executors, and plain calls run
+them: a pluggy hook that *ran* tasks could not tell a result of None from "not mine".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .limits import MAX_ATTEMPTS
 from .paths import check_executor
 
 GROUP: Final = "masterworker"
-"""The entry point group in which plugins make themselves known, and pluggy's project name."""
+"""The entry point group for plugins, and pluggy's project name."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -28,12 +28,12 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What an executor is told about the attempt it runs, beside the payload.
+    """Information about the attempt, passed to an executor together with the payload.
 
     `attempt` counts from 1. `submitted` is when the client submitted the task, in seconds since the
-    epoch. `options` are the client's, and not to be trusted; `config` is what the operator
-    configured for this executor, as the executor's own `config` function returned it. `sealed` says
-    that the client encrypted the payload: nothing of it belongs into a log.
+    epoch. `options` come from the client and are untrusted input; `config` is the operator's
+    configuration of this executor, as returned by the executor's own `config` function. `sealed`
+    means that the client encrypted the payload: do not log any of it.
     """
 
     task_id: str
@@ -51,12 +51,12 @@ Run = Callable[[bytes, TaskContext], bytes | None]
 the attempt, with the end of its traceback as evidence."""
 
 Configure = Callable[[Mapping[str, Any]], Any]
-"""Checks what the operator configured for an executor and returns what the executor wants to see
-as `task.config`; it raises ValueError with what is wrong and what to write instead."""
+"""Checks the operator's configuration of an executor and returns the value of `task.config`. It
+raises ValueError with the problem and its remedy."""
 
 
 class Register(Protocol):
-    """The function a plugin's hook is given; see `Executor` for what the arguments mean."""
+    """The function passed to a plugin's hook; see `Executor` for the arguments."""
 
     def __call__(
         self,
@@ -75,17 +75,17 @@ class Hooks:
 
     @hookspec
     def masterworker_register_executors(self, register: Register) -> None:
-        """Call `register(name, run)` for every executor this plugin brings."""
+        """Call `register(name, run)` for every executor of this plugin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
     """A registered executor.
 
-    `name` is what `--executor` and `submit` call it. `inline` says that it is trivial: it never
-    blocks and cannot crash, and may run inside the worker's own process. `time_limit` is the most
-    seconds one attempt may run before its process is killed. `attempts` is how many attempts a task
-    gets that does not say so itself. `plugin` names the entry point it came from.
+    `name` is the executor's name in `--executor` and `submit`. `inline` means that it is trivial:
+    it never blocks, cannot crash, and may run inside the worker's own process. `time_limit` is how
+    many seconds an attempt may run before its process is killed. `attempts` is the number of
+    attempts of a task that does not set it. `plugin` names the entry point it came from.
     """
 
     name: str
@@ -105,11 +105,11 @@ class Executor:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An executor as a worker knows it that does not have its code.
+    """An executor as known to a worker, without its code.
 
-    `module` is the value of the plugin's entry point: what a child process imports to run it.
-    `refusal` says why the executor does not accept its configuration; it is empty if all is well.
-    The other fields are those of `Executor`.
+    `module` is the value of the plugin's entry point, which a child process imports to run it.
+    `refusal` says why the executor does not accept its configuration; it is empty if it does. The
+    other fields are those of `Executor`.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Offer:
 
 
 Offered = Executor | Offer
-"""An executor that a worker runs: inline ones with their code, all others without."""
+"""An executor that a worker runs: with its code if it is inline, else without."""
 
 
 def _check_settings(executor: Offered) -> None:
@@ -148,7 +148,7 @@ _ASKED = re.compile(r"(?:(?P<plugin>[^:\s]+):)?(?P<name>[^:\s]+)\Z")
 
 
 def split_asked(asked: str) -> tuple[str | None, str]:
-    """Split `[plugin:]name`, as an operator asks for an executor, into plugin and name."""
+    """Split `[plugin:]name`, an operator's name for an executor, into plugin and name."""
     match = _ASKED.match(asked)
     if match is None:
         raise BadConfiguration(f"{asked!r} names no executor: expected NAME or PLUGIN:NAME")

@@ -1,7 +1,7 @@
-"""The fields of a record's header, read with suspicion.
+"""Reads the fields of a record's header as untrusted input.
 
-Anybody may have written them: every field's type and size is checked, and what does not fit raises
-BadRecord with the field's name.
+Any process may have written them. The type and size of every field are checked; an invalid field
+raises BadRecord with its name.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MEMBERS: Final = {
 
 
 class Fields:
-    """A decoded header, and one reader for each type that a field can have.
+    """A decoded header, with one reader for each type of field.
 
-    Each is given the field's name, and raises BadRecord. What a record may leave out reads as its
-    empty value.
+    Each reader takes the field's name and raises BadRecord. An optional field that is missing reads
+    as its empty value.
     """
 
     __slots__ = ("_header",)
@@ -39,7 +39,7 @@ class Fields:
         return self._header.get(key) is not None
 
     def _fail(self, key: str, expected: str) -> BadRecord:
-        found = reprlib.repr(self._header.get(key))  # repr itself fails on a deep enough nest
+        found = reprlib.repr(self._header.get(key))  # plain repr fails on deep nesting
         return BadRecord(f"field {key!r} is {found:.100}, expected {expected}")
 
     def text(self, key: str, most: int = limits.MAX_TEXT) -> str:

@@ -1,7 +1,7 @@
-"""The hosts string: which ZooKeeper servers there are, and below which path the cluster lies.
+"""The hosts string: the ZooKeeper servers, and the chroot of the cluster.
 
-Everything that takes a hosts string uses this parser. kazoo's own does not refuse a malformed one:
-in `zk1:2181/prod,zk2:2181/prod` it finds one server and the path `/prod,zk2:2181/prod`.
+All code that takes a hosts string uses this parser. kazoo's own accepts malformed ones: in
+`zk1:2181/prod,zk2:2181/prod` it finds one server and the path `/prod,zk2:2181/prod`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORM: Final = "HOST:PORT[,HOST:PORT...][/PATH], as in zk1:2181,zk2:2181/product
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Servers, each a host and a port, and the path below which everything lies; empty for none."""
+    """Servers, as hosts and ports, and the chroot; it is empty for none."""
 
     servers: tuple[tuple[str, int], ...]
     chroot: str = ""
@@ -41,7 +41,7 @@ class Hosts:
 
 
 def parse(text: str) -> Hosts:
-    """The servers and the path in a hosts string. Raises BadConfiguration that shows the form."""
+    """The servers and chroot of a hosts string. Raises BadConfiguration, which shows the form."""
     try:
         return _parse(text)
     except ValueError as error:
@@ -52,7 +52,7 @@ def parse(text: str) -> Hosts:
 
 
 def _parse(text: str) -> Hosts:
-    """As `parse`, with a ValueError that says what is wrong."""
+    """Like `parse`, but raises ValueError that says what is wrong."""
     if not text:
         raise ValueError("it is empty")
     if not text.isprintable() or any(character.isspace() for character in text):
@@ -72,7 +72,7 @@ def _parse(text: str) -> Hosts:
 
 
 def _misplaced(text: str) -> str:
-    """What to say of a path that stands before the last server, or of a comma in it."""
+    """The error for a path before the last server, or with a comma in it."""
     parts = [part.partition("/") for part in text.split(",")]
     chroots = {slash + path for _, slash, path in parts if slash}
     if len(chroots) == 1 and all(server for server, _, _ in parts):

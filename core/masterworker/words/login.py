@@ -1,6 +1,6 @@
-"""What a process shows to ZooKeeper, and what it wants to be shown: a password, certificates.
+"""A process's credentials and certificates for ZooKeeper, and the certificates it trusts.
 
-No secret stands in any of their texts: what is printed or logged by accident betrays nothing.
+Their string forms contain no secrets, so printing or logging them by accident reveals nothing.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from .errors import BadConfiguration
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user's name and password, for ZooKeeper's `digest` scheme, which sends them in clear.
+    """A user name and password for ZooKeeper's `digest` scheme, which sends them in plain text.
 
-    Use them over TLS only, wherever a network is not your own.
+    Use them over TLS only, except on a network of your own.
     """
 
     user: str
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Raises BadConfiguration for what cannot be sent as `user:password`."""
+        """Raises BadConfiguration if they cannot be sent as `user:password`."""
         sound = self.user and self.password and ":" not in self.user
         if not sound or not (self.user + self.password).isprintable():
             raise BadConfiguration(
@@ -32,13 +32,13 @@ class Credentials:
 
     @classmethod
     def parse(cls, text: str) -> Credentials:
-        """The credentials in a text `user:password`. Raises BadConfiguration, not showing it."""
+        """The credentials in a text `user:password`. Raises BadConfiguration without showing it."""
         user, _, password = text.strip("\r\n").partition(":")
         return cls(user, password)
 
     @property
     def id(self) -> str:
-        """The identity that ZooKeeper gives to whoever has them, as in an access list.
+        """The identity that ZooKeeper gives a client with these credentials, as in an ACL.
 
         Source: DigestAuthenticationProvider.generateDigest of ZooKeeper.
         """
@@ -49,11 +49,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How to speak TLS. All are names of PEM files.
+    """The TLS settings. All files are in PEM format.
 
-    `ca` has the authorities of which one must have signed the servers' certificates, and no other
-    is trusted. `cert` and `key` are our own, for servers that ask for them. `check_hostname` off
-    lets every holder of a certificate by these authorities pass for a server.
+    `ca` has the trusted authorities; one of them must have signed the servers' certificates.
+    `cert` and `key` are the process's own, for servers that request them. If `check_hostname` is
+    off, every holder of a certificate by these authorities can pass for a server.
     """
 
     ca: str
@@ -72,7 +72,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How a process gets into ZooKeeper; as it stands, without credentials and without TLS."""
+    """A process's login to ZooKeeper; by default without credentials and without TLS."""
 
     credentials: Credentials | None = None
     tls: Tls | None = None

@@ -1,8 +1,8 @@
-"""The records: what a task, an attempt, a status, a worker, a master and a ledger are.
+"""The records: tasks, attempts, statuses, workers, masters and ledgers.
 
-Immutable, without behaviour beyond what follows from their own fields. Times are seconds since the
-Unix epoch and serve people only; no decision rests on another machine's clock. What is made for
-every task is a NamedTuple: to make one takes a third of the time that a frozen dataclass takes.
+They are immutable and have no behaviour beyond what follows from their own fields. Times are
+seconds since the Unix epoch and are informational; no decision depends on another machine's clock.
+Types created for every task are NamedTuples, which take a third of the time of a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 
 class State(StrEnum):
-    """Where a task is in its life. `decisions/life.py` has the transitions."""
+    """The state of a task. `decisions/life.py` has the transitions."""
 
     NEW = "new"
     PENDING = "pending"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 FINISHED: Final = (State.DONE, State.FAILED)
-"""The states a status can record."""
+"""The states that a status can record."""
 
 
 class Reason(StrEnum):
@@ -52,7 +52,7 @@ class WorkerState(StrEnum):
 class Attempt:
     """One attempt that ended without a result.
 
-    `started` and `ended` are None where nobody knows them: a lost worker takes them with it.
+    `started` and `ended` are None if unknown: a lost worker does not report them.
     """
 
     worker: str
@@ -65,11 +65,10 @@ class Attempt:
 class Task(NamedTuple):
     """A task without its payload.
 
-    `attempts` is how many failed attempts it is allowed before it fails for good; None leaves that
-    to the executor. `raw` marks a task of a client that knows only the book's protocol. `sealed` is
-    the id of the key with which the payload is sealed, and the result is to be; a sealed payload
-    has the options in it. `owner` is the identity of the client in access lists, empty in an open
-    tree.
+    `attempts` is how many attempts may fail before the task fails for good; None leaves that to the
+    executor. `raw` marks a task of a client that knows only the book's protocol. `sealed` is the id
+    of the key that seals the payload and the result; a sealed payload includes the options. `owner`
+    is the client's identity in ACLs, empty in an open tree.
     """
 
     id: str
@@ -84,7 +83,7 @@ class Task(NamedTuple):
 
     @property
     def needs(self) -> str:
-        """What a worker has to offer for it: the executor, and the key too if it is sealed."""
+        """What a worker must offer for it: the executor, and also the key if it is sealed."""
         return f"{self.executor} {self.sealed}" if self.sealed else self.executor
 
     @property
@@ -94,7 +93,7 @@ class Task(NamedTuple):
 
     @property
     def failures(self) -> int:
-        """How many attempts ended by the task's own doing."""
+        """How many attempts failed through the task itself."""
         return len(self.history) - self.losses
 
 
@@ -118,10 +117,9 @@ class Worker:
 
     `slots` is how many tasks it may hold at a time; at most `process_slots` of them may be for
     executors that run in child processes. `executors` maps each name offered to whether it is
-    inline. `book` marks a worker that knows only the book's protocol. `keys` are the ids of those
-    with which it opens sealed tasks. `owner` is its identity in access lists, empty in an open
-    tree. `unavailable` are executors it was started with and cannot run at present, each with the
-    reason.
+    inline. `book` marks a worker that knows only the book's protocol. `keys` are the ids of the
+    keys with which it opens sealed tasks. `owner` is its identity in ACLs, empty in an open tree.
+    `unavailable` maps each configured executor that it cannot run at present to the reason.
     """
 
     executors: Mapping[str, bool]
@@ -151,12 +149,12 @@ class Master:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The books of one client, kept in its status folder.
+    """A client's ledger, kept in its status folder.
 
     Of the tasks numbered 1 to `accepted`, `taken` had their status handed over and deleted, and
-    `expired` had it removed unread. `batch` numbers the client's last committed write, which is how
-    it finds out what became of one whose reply was lost. `/status` itself holds the sum of the
-    ledgers of clients that are gone.
+    `expired` had it removed unread. `batch` is the number of the client's last committed write, by
+    which it learns the outcome of a write whose reply was lost. `/status` itself holds the sum of
+    the ledgers of clients that are gone.
     """
 
     accepted: int = 0
@@ -166,5 +164,5 @@ class Ledger:
 
     @property
     def unsettled(self) -> int:
-        """Tasks accepted whose status was neither taken nor removed."""
+        """The number of accepted tasks whose status was neither taken nor removed."""
         return self.accepted - self.taken - self.expired

@@ -1,4 +1,4 @@
-"""The tree: the only place that builds or parses a znode path, and that judges names.
+"""The tree: the only module that builds or parses znode paths and checks names.
 
 /access                    who has which role, if the tree is locked down
 /access/clients            the clients among them, which clients need not know
@@ -10,7 +10,7 @@
 /tasks/<task>              a task that no worker has yet
 /status/<client>/<n>       a finished task's status
 /status/<task>             the same, for a task of one of the book's own clients
-/cancel/<task>             somebody's wish that a task be cancelled
+/cancel/<task>             a request to cancel a task
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ STATUS: Final = "/status"
 CANCEL: Final = "/cancel"
 
 FOLDERS: Final = (EPOCH, MASTERS, WORKERS, ASSIGN, TASKS, STATUS, CANCEL)
-"""The persistent znodes that every role makes sure of before it starts."""
+"""The persistent znodes that every role creates, if missing, before it starts."""
 
 CLIENT_ID_BYTES: Final = 8
-"""Random bytes in a client id: 64 bits, so that nobody guesses or repeats one."""
+"""Random bytes in a client id: 64 bits, so that ids cannot be guessed or repeated."""
 
 MAX_HOST: Final = 100
-"""Characters of a host's name in an id: there is room left for what makes it unique."""
+"""Maximum characters of a host's name in an id; the rest is for the unique part."""
 
 _NOT_IN_HOST = re.compile(r"[^A-Za-z0-9_.-]+")
 _CLIENT_ID = re.compile(r"[0-9a-f]{16}\Z")
 _TASK_ID = re.compile(r"([0-9a-f]{16})-([1-9][0-9]{0,14})\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
 _EXECUTOR = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
-_NAME = re.compile(r"[!-.0-~]+\Z")  # printable ASCII without blank and slash
+_NAME = re.compile(r"[!-.0-~]+\Z")  # printable ASCII without space and slash
 _NAMES = re.compile(rf"(?:[!-.0-~]{{1,{MAX_NAME}}}\n)*\Z")
 
 
 def is_name(name: str) -> bool:
-    """Whether a znode's name is one we handle: 1 to 200 printable ASCII characters.
+    """Whether a znode's name is valid here: 1 to 200 printable ASCII characters.
 
-    ZooKeeper itself allows nearly all of Unicode; control characters and look-alikes have no
-    business in a log line or a shell.
+    ZooKeeper itself allows nearly all of Unicode, but control characters and look-alikes must not
+    get into a log line or a shell.
     """
     return len(name) <= MAX_NAME and _NAME.match(name) is not None and name not in (".", "..")
 
 
 def are_names(names: Sequence[str]) -> bool:
-    """Whether all of a folder's children have names we handle: one search for a whole listing.
+    """Whether all names of a folder's children are valid: one search for a whole listing.
 
-    Children cannot be called "." or "..", so that need not be asked again.
+    Children cannot be called "." or "..", so that is not checked again.
     """
     lines = "\n".join([*names, ""])
     return lines.count("\n") == len(names) and _NAMES.match(lines) is not None
@@ -81,15 +81,15 @@ def check_name(name: str, what: str) -> str:
 
 
 def name_of_host(hostname: str) -> str:
-    """A host's name as the beginning of a master's or a worker's id, whatever it consists of.
+    """A valid start for a master's or worker's id, from any host's name.
 
-    Other characters than letters, digits, '_', '.' and '-' are replaced; it is cut to 100.
+    Characters other than letters, digits, '_', '.' and '-' are replaced; it is cut to 100.
     """
     name = _NOT_IN_HOST.sub("-", hostname)[:MAX_HOST].strip("-.")
     return name or "unnamed"
 
 
-@functools.lru_cache(maxsize=1024)  # few names, asked for with every task
+@functools.lru_cache(maxsize=1024)  # few names, but checked for every task
 def is_executor(name: str) -> bool:
     """Whether `name` can name an executor."""
     return len(name) <= MAX_EXECUTOR_NAME and _EXECUTOR.match(name) is not None
@@ -108,7 +108,7 @@ def check_executor(name: str) -> str:
 
 
 def is_key_id(name: str) -> bool:
-    """Whether `name` can be a key's id: the letters are those of executors' names."""
+    """Whether `name` can be a key's id: it has the same alphabet as executors' names."""
     return len(name) <= MAX_KEY_ID and _EXECUTOR.match(name) is not None
 
 

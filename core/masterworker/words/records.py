@@ -1,16 +1,15 @@
-"""The form records have in a znode: a fixed prefix, a msgpack header, then the payload's bytes.
+"""The format of records in znodes: a fixed prefix, a msgpack header, then the payload's bytes.
 
-    offset 0   b"\xc1MW"   the mark; 0xC1 begins no msgpack object and stands in no UTF-8 text
+    offset 0   b"\xc1MW"   the mark; 0xC1 starts no msgpack object and occurs in no UTF-8 text
            3   u8          the format version
            4   u8          the kind, an ASCII letter
            5   u16         the header's length in bytes, big-endian
            7   header      a msgpack map with text keys; unknown keys are ignored
-           ..  body        the payload or the result, as it was given
+           ..  body        the payload or the result, unchanged
 
-The header stands apart from the body so that a master can weigh a task without touching its
-payload. A record that is not sound raises BadRecord: fields.py reads the header. Data without the
-mark is not one of our records, and means something only where the book's protocol gives it a
-meaning.
+The header is separate from the body so that a master can place a task without touching its payload.
+An invalid record raises BadRecord; fields.py reads the header. Data without the mark is not one of
+our records; only the book's protocol can give it a meaning.
 """
 
 from __future__ import annotations
@@ -42,15 +41,15 @@ from .paths import check_executor
 
 MARK: Final = b"\xc1MW"
 FORMAT: Final = 2
-"""The newest format version, which is read: that of what is sealed. A program that knows of no
-seals would take a sealed payload for a plain one, so it must not understand the record."""
+"""The newest format version that can be read, which sealed records have. A program without support
+for seals would take a sealed payload for a plain one, so it must not decode the record."""
 
-_UNSEALED: Final = 1  # the format version of everything else
+_UNSEALED: Final = 1  # the format version of all other records
 
-_SHORT: Final = 512  # bytes of a header that is remembered
+_SHORT: Final = 512  # maximum bytes of a header that is cached
 
 _LONGEST_LIST: Final = 1_000
-"""Room is made for a list of the length it claims: nested ones must not add up to much memory."""
+"""Memory is reserved for the length that a list claims: nested lists must not add up to much."""
 
 _PREFIX = struct.Struct("!3sBcH")
 _TASK, _STATUS, _WORKER, _MASTER, _LEDGER, _ACCESS = b"t", b"s", b"w", b"m", b"l", b"a"
@@ -64,7 +63,7 @@ def is_record(data: bytes) -> bool:
 def body(data: bytes) -> bytes:
     """The payload or result behind a record's header. Raises BadRecord if there is no header.
 
-    It does not look into the header: a record is sound only if it can be decoded.
+    The header is not checked: a record is valid only if it can be decoded.
     """
     if not is_record(data) or len(data) < _PREFIX.size:
         raise BadRecord(f"not one of our records: it begins with {data[:16]!r}")
@@ -72,7 +71,7 @@ def body(data: bytes) -> bytes:
 
 
 def check_ledger(ledger: Ledger) -> None:
-    """Raise BadRecord for a ledger that cannot be right, which `decode_ledger` would refuse."""
+    """Raise BadRecord for an inconsistent ledger, which `decode_ledger` would refuse."""
     if ledger.unsettled < 0:
         raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
     if max(ledger.accepted, ledger.batch) > limits.MAX_COUNT:
@@ -89,7 +88,7 @@ def encode_task(task: Task, payload: bytes) -> bytes:
 
 
 def task_head(task: Task) -> bytes:
-    """What stands before a task's payload: the same for tasks that differ in their ids only.
+    """The data before a task's payload, the same for tasks that differ only in their ids.
 
     Values that `decode_task` would refuse raise TypeError, Refused, BadName or PayloadTooLarge.
     """
@@ -179,7 +178,7 @@ def encode_ledger(ledger: Ledger) -> bytes:
 
 
 def encode_access(who: Identities) -> bytes:
-    """Who has which role."""
+    """The identities of each role."""
     roles = {
         "master": list(who.master),
         "worker": list(who.worker),
@@ -221,7 +220,7 @@ def decode_task(task: str, data: bytes) -> Task:
 
 
 def _task(packed: bytes) -> Task:
-    """The task with this header, but for its id."""
+    """The task with this header, without its id."""
     fields = Fields(_unpacked(packed))
     decoded = Task(
         id="",
@@ -237,7 +236,7 @@ def _task(packed: bytes) -> Task:
     if decoded.history and (
         decoded.failures >= limits.MAX_ATTEMPTS or decoded.losses >= limits.MAX_LOSSES
     ):
-        raise BadRecord(  # and there would be no room to record how its next attempt ends
+        raise BadRecord(  # there would be no room to record how its next attempt ends
             f"field 'history' has {decoded.failures} failed attempts and {decoded.losses} lost "
             "workers: that task has ended"
         )
@@ -299,7 +298,7 @@ def decode_master(data: bytes) -> Master:
 
 
 def decode_ledger(data: bytes) -> Ledger:
-    """The ledger of a client; one that does not add up is a BadRecord."""
+    """The ledger of a client; an inconsistent one raises BadRecord."""
     fields = Fields(_decode(_LEDGER, data))
     ledger = Ledger(
         accepted=fields.count("accepted", 0),
@@ -312,7 +311,7 @@ def decode_ledger(data: bytes) -> Ledger:
 
 
 def decode_access(data: bytes) -> Identities:
-    """Who has which role, as `data` says."""
+    """The identities of each role, in the record `data`."""
     fields = Fields(_decode(_ACCESS, data))
     return Identities(
         master=fields.identities("master"),
@@ -327,7 +326,7 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
 
 
 def _packed(kind: bytes, data: bytes) -> bytes:
-    """The header of a record of this kind, as it was packed."""
+    """The packed header of a record of this kind."""
     if not is_record(data) or len(data) < _PREFIX.size:
         raise BadRecord(f"not one of our records: it begins with {data[:16]!r}")
     _, version, found, length = _PREFIX.unpack_from(data)

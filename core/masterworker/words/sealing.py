@@ -1,17 +1,16 @@
-"""The sealed form of payloads, results and evidence, which whoever runs ZooKeeper cannot read.
+"""The sealed form of payloads, results and evidence, which ZooKeeper's operator cannot read.
 
     offset 0   u8         the scheme, 1
            1   12 bytes   a random nonce
           13   bytes      the ciphertext of AES-256-GCM, and its tag of 16 bytes
 
 Each task has a key of its own: one block of HKDF-Expand (RFC 5869) with SHA-256, of the shared key
-over the task's id. So a shared key serves any number of tasks: AES-GCM with random nonces is safe
-for 2^32 messages of one key (NIST SP 800-38D, 8.3), and a task has a handful. What is sealed is
-also bound to its direction and the task's executor, as associated data: nothing can be put in
-another's place, or turned round. A sealed payload has the task's options in it.
+over the task's id. A shared key can therefore serve any number of tasks: AES-GCM with random nonces
+is safe for 2^32 messages of one key (NIST SP 800-38D, 8.3), and a task has only a few. The sealed
+data is also bound to its direction and the task's executor, as associated data, so it cannot be
+exchanged or reversed. A sealed payload includes the task's options.
 
-Nothing is random here but what `random` brings. `cryptography` is imported when keys are used, and
-not before.
+The only randomness is from `random`. `cryptography` is imported only when keys are used.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
-"""Bytes of a key."""
+"""The length of a key in bytes."""
 
 _SCHEME: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
-_EVIDENCE: Final = "sealed:"  # begins evidence that is sealed, in base64
+_EVIDENCE: Final = "sealed:"  # the prefix of sealed evidence, which is in base64
 _MOST_EVIDENCE: Final = (
     (limits.MAX_DETAIL - len(_EVIDENCE)) // 4 * 3 - len(_SCHEME) - _NONCE_BYTES - _TAG_BYTES
 )
@@ -46,8 +45,8 @@ _MOST_EVIDENCE: Final = (
 class Keys:
     """Keys by id: the first one seals, all of them open.
 
-    `random` returns so many unpredictable bytes. Raises BadConfiguration if `cryptography` is not
-    installed.
+    `random` returns the given number of unpredictable bytes. Raises BadConfiguration if
+    `cryptography` is not installed.
     """
 
     def __init__(self, keys: Mapping[str, bytes], random: Callable[[int], bytes]) -> None:
@@ -64,7 +63,7 @@ class Keys:
         self.ids = tuple(keys)
 
     def seal(self, task_id: str, executor: str, key_id: str = "") -> Seal:
-        """What seals and opens for this task, with the key of this id; without one, the first.
+        """The seal for this task, with the key of this id, or by default the first key.
 
         Raises NotAuthorized if there is no such key.
         """
@@ -80,7 +79,7 @@ class Keys:
 
 
 class Seal:
-    """Seals and opens what belongs to one task. Opening raises SealBroken. Made by `Keys.seal`."""
+    """Seals and opens the data of one task. Opening raises SealBroken. Made by `Keys.seal`."""
 
     def __init__(
         self,
@@ -97,11 +96,11 @@ class Seal:
         self._random = random
 
     def payload(self, payload: bytes, options: Mapping[str, str]) -> bytes:
-        """A payload, sealed together with the task's options."""
+        """Seal a payload together with the task's options."""
         return self._seal("payload", msgpack.packb([dict(options), payload]))
 
     def open_payload(self, sealed: bytes) -> tuple[bytes, Mapping[str, str]]:
-        """The payload and the options in a sealed payload."""
+        """Open a sealed payload; return the payload and the options."""
         try:
             options, payload = msgpack.unpackb(self._open("payload", sealed))
             limits.check_options(options)
@@ -110,20 +109,20 @@ class Seal:
             raise SealBroken(f"the payload of task {self._task_id} is sealed nonsense") from error
 
     def result(self, result: bytes) -> bytes:
-        """A result, sealed."""
+        """Seal a result."""
         return self._seal("result", result)
 
     def open_result(self, sealed: bytes) -> bytes:
-        """The result in a sealed result."""
+        """Open a sealed result."""
         return self._open("result", sealed)
 
     def evidence(self, detail: str, number: int) -> str:
-        """An attempt's evidence, cut short and sealed; `number` is its place in the history."""
+        """Truncate and seal an attempt's evidence; `number` is its place in the history."""
         plain = evidence.bounded(detail, _MOST_EVIDENCE).encode()
         return _EVIDENCE + base64.b64encode(self._seal(f"evidence {number}", plain)).decode()
 
     def open_history(self, history: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-        """A task's history with its evidence opened. What a master wrote was never sealed."""
+        """A task's history with its evidence opened. Entries by a master are never sealed."""
         return tuple(
             replace(attempt, detail=self._open_evidence(attempt.detail, number))
             if attempt.detail.startswith(_EVIDENCE)
@@ -161,7 +160,7 @@ class Seal:
 
 
 def conceal(history: tuple[Attempt, ...], key_id: str) -> tuple[Attempt, ...]:
-    """A history as it is shown to somebody without the key."""
+    """A history as shown to a user without the key."""
     concealed = f"sealed with key {key_id!r}: pass its file with --key-file"
     return tuple(
         replace(attempt, detail=concealed) if attempt.detail.startswith(_EVIDENCE) else attempt
