@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --minutes M --seed N`: run a campaign and judge it."""
+"""`python -m tests.chaos --minutes M --seed N`: run a campaign and analyse it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLD_EVERY: Final = 1.0  # seconds
 
 
 class Teller:
-    """Shows the progress in one line, if somebody sits before a terminal."""
+    """Shows the progress in one line, on a terminal."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -30,13 +30,13 @@ class Teller:
             print(f"\r\x1b[K{line(progress)}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
     def end(self) -> None:
-        """Leave the line."""
+        """Move to a new line."""
         if sys.stderr.isatty():
             print(file=sys.stderr)  # noqa: T201
 
 
 def line(progress: Progress) -> str:
-    """The progress in words."""
+    """The progress as text."""
     return (
         f"{progress.phase}: {_clock(progress.elapsed)} of {_clock(progress.seconds)}, "
         f"{progress.carried_out} of {progress.planned} faults, {progress.skipped} skipped"
@@ -44,7 +44,7 @@ def line(progress: Progress) -> str:
 
 
 def say(text: str) -> None:
-    """Tell people something."""
+    """Print a message."""
     print(text, file=sys.stderr)  # noqa: T201
 
 
@@ -54,7 +54,7 @@ def _clock(seconds: float) -> str:
 
 
 def main() -> int:
-    """Run one campaign; 0 if every promise was kept, 1 if not."""
+    """Run one campaign; return 0 if every promise was kept, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of load and faults")
     parser.add_argument("--seed", type=int, default=1, help="of the schedule and the load")

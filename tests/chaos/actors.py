@@ -1,7 +1,7 @@
-"""The processes of a campaign: whoever ends is started anew after a moment, as a supervisor would.
+"""The processes of a campaign, each restarted a moment after it ends, as a supervisor would do.
 
-An actor is a master, a worker, a client or a ZooKeeper server, under one name for all its lives.
-Faults claim an actor before they strike it, so that no two strike the same one at a time.
+An actor is a master, a worker, a client or a ZooKeeper server that keeps its name across restarts.
+A fault claims an actor first, so that no two faults hit the same one at a time.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tests.chaos.journal import Journal
 from tests.faults.proxy import Proxy
 
 REST: Final = 0.5
-"""Seconds from a process's end until it is started anew, unless a fault says otherwise."""
+"""Seconds between a process's end and its restart, unless a fault says otherwise."""
 
 CLAIM_PATIENCE: Final = 3.0
-"""Seconds that a fault waits for another one to let go of its victim."""
+"""Seconds that a fault waits for another one to release its target."""
 
 
 class Busy(Exception):
-    """Another fault has not let go of this actor in time."""
+    """Another fault has not released this actor in time."""
 
 
 class Actor:
-    """One process after the other under one name, with a proxy before each server for a role.
+    """Successive processes under one name; a role has a proxy in front of each server.
 
-    `launch` starts the command, with these variables added to its environment, and returns its
-    process. An actor that `finishes` is done when its process ends with exit code 0.
+    `launch` starts the command with these additional environment variables, and returns its
+    process. An actor with `finishes` is done when its process ends with exit code 0.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Actor:
         self._lock = threading.Lock()
         # Everything below is guarded by this lock.
         self.exit_codes: dict[int, int | None] = {}
-        """How its earlier processes ended, by their pids."""
+        """How its earlier processes ended, by pid."""
         self._process: Process | None = None
         self._why: str | None = None
         self._rest = REST
@@ -72,13 +72,13 @@ class Actor:
             self._start()
 
     def adopt(self, process: Process) -> None:
-        """Take over its first process, which somebody else has started."""
+        """Take over its first process, which was started elsewhere."""
         with self._lock:
             self._process = process
             self._note("started", process.pid, None)
 
     def attend(self) -> None:
-        """Note an end; start the next process when it is due. To be called all the time."""
+        """Note an end, and start the next process when it is due. Call it continually."""
         with self._lock:
             if self._process is not None and not self._process.alive:
                 self._ended(self._process)
@@ -88,7 +88,7 @@ class Actor:
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs now; a paused one counts."""
+        """Whether its process is running; a paused one counts."""
         process = self._process
         return process is not None and process.alive
 
@@ -100,7 +100,7 @@ class Actor:
 
     @property
     def pid(self) -> int | None:
-        """The pid of its process, None while there is none."""
+        """The pid of its process; None while there is none."""
         process = self._process
         return process.pid if process is not None and process.alive else None
 
@@ -139,11 +139,11 @@ class Actor:
         process.terminate()
 
     def pause(self) -> None:
-        """Stop its process in its tracks."""
+        """Suspend its process."""
         self._running().pause()
 
     def resume(self) -> None:
-        """Let its process go on, if it was paused."""
+        """Resume its process, if it was paused."""
         process = self._process
         if process is not None and process.alive:
             process.resume()
@@ -200,12 +200,12 @@ class Actor:
 
     @property
     def session(self) -> tuple[int, bytes] | None:
-        """The number and the password of the session it was granted last."""
+        """The id and the password of its latest session."""
         granted = [proxy.session for proxy in self.proxies if proxy.session is not None]
         return max(granted)[1:] if granted else None
 
     def heal(self) -> None:
-        """Undo whatever faults may have left behind."""
+        """Undo everything that faults may have left behind."""
         self.resume()
         for proxy in self.proxies:
             proxy.delay(0.0)

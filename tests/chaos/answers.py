@@ -1,4 +1,4 @@
-"""Answers: what clients were told, against what they asked for and what was recorded."""
+"""Compares what clients were told with what they submitted and with what was recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def judge(
     ends: Iterable[End],
     findings: Findings,
 ) -> None:
-    """Judge every result recorded and every one handed over, and that none is missing."""
+    """Check every recorded result and every one delivered, and that none is missing."""
     for life in lives.values():
         if life.state == State.DONE and life.result != result_of(life.token).encode():
             _report(findings, Promise.WRONG_VALUE, life.task, f"recorded {life.result!r:.100}")
@@ -35,7 +35,7 @@ def judge(
 
 
 def result_of(token: str) -> str:
-    """What the executors of the campaign return."""
+    """The return value of the campaign's executors."""
     return f"done:{token}"
 
 
@@ -55,7 +55,7 @@ def _judge_one(life: Life | None, one: Handed, findings: Findings) -> None:
 
 
 def _tells(one: Handed, life: Life) -> bool:
-    """Whether a client was told what was recorded, or that this expired unread."""
+    """Whether a client was told the recorded result, or that it expired unread."""
     if one.outcome == "succeeded":
         return life.state == State.DONE and one.value == result_of(one.token)
     return life.state == State.FAILED or one.reason == Reason.EXPIRED
@@ -67,7 +67,7 @@ def _require_answers(
     ends: Iterable[End],
     findings: Findings,
 ) -> None:
-    """A client that lived to its end in order must have an answer to each submission."""
+    """A client that ended in order must have an answer to each submission."""
     in_order = {f"{end.name}-{end.pid}" for end in ends if end.exit_code == 0}
     answered = {one.token for one in handed}
     for submission in submissions:

@@ -1,4 +1,4 @@
-"""A campaign from its beginning to its end: strike under load, let it settle, stop, and judge."""
+"""A campaign from start to end: faults under load, time to settle, shutdown, analysis."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.chaos.stage import POLL, Stage, Tree
 from tests.chaos.stalls import Lookout
 
 SETTLE_DEADLINE: Final = 300.0
-"""Seconds after the last fault within which every accepted task must have its status. On an idle
-machine it takes five; on one with forty processes waiting for two processors, minutes."""
+"""Seconds after the last fault within which every accepted task must have its status. An idle
+machine needs five; one with forty processes waiting for two processors needs minutes."""
 
 FAULTS_AT_A_TIME: Final = 16
 
 
 @dataclass
 class Progress:
-    """How far a campaign is. `elapsed` and `seconds` are of the load, in seconds."""
+    """The progress of a campaign. `elapsed` and `seconds` are of the load, in seconds."""
 
     phase: str = "starting"
     elapsed: float = 0.0
@@ -41,9 +41,9 @@ Tell = Callable[[Progress], None]
 
 @dataclass
 class Campaign:
-    """One campaign, in a run directory of its own; `rate` is in tasks a second.
+    """One campaign, in its own run directory; `rate` is in tasks per second.
 
-    `tell` is called with the progress all the time.
+    `tell` is called continually with the progress.
     """
 
     run: Path
@@ -54,7 +54,7 @@ class Campaign:
     cast: Cast = field(default_factory=Cast)
 
     def carry_out(self) -> dict[str, Any]:
-        """Run everything; the run's settings. The directory is ready to be judged afterwards."""
+        """Run everything; return the run's settings. The directory can then be analysed."""
         self._open_directory()
         schedule = plan(self.seed, self.minutes, self.cast)
         self._write(
@@ -83,7 +83,7 @@ class Campaign:
     def _strike(
         self, stage: Stage, schedule: list[Fault], progress: Progress, load_ends: float
     ) -> None:
-        """Carry out each fault at its time, and attend to the stage until the load ends."""
+        """Carry out each fault at its time, and restart processes until the load ends."""
         progress.phase = "striking"
         journal = Journal(self.run / "faults.jsonl")
         began = time.monotonic()
@@ -107,10 +107,10 @@ class Campaign:
                 stage.over.set()  # nobody waits for faults any more
 
     def _settle(self, stage: Stage, progress: Progress) -> dict[str, Any]:
-        """Wait until all is done that was accepted; what each server's tree holds then.
+        """Wait until all accepted tasks are done; return the content of each server's tree.
 
-        `unsettled` says that it did not come to that in time. It is the leader's tree that counts;
-        `diverged` names the servers that, up to date as they are, have another one.
+        `unsettled` means that this did not happen in time. Only the leader's tree counts;
+        `diverged` names the servers that are up to date but have another one.
         """
         for actor in stage.actors:
             actor.heal()
@@ -154,7 +154,7 @@ class Campaign:
         }
 
     def _open_directory(self) -> None:
-        """Make the run's directory anew; whatever an earlier run left in it is removed."""
+        """Recreate the run's directory; the files of an earlier run are removed."""
         if (self.run / "schedule.json").exists():
             shutil.rmtree(self.run)
         self.run.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Conservation: from its acceptance on, a task is in exactly one place, and moves whole.
+"""Conservation: from its acceptance on, a task is in exactly one place, and moves are atomic.
 
-Held against every transaction, not against the end: a task that was in two places, or in none, for
-the time between two commits could have been run twice or lost if somebody had died between them.
+This is checked for every transaction, not only at the end. A task that was in two places, or in
+none, between two commits could have run twice or been lost if a process had died between them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WAYS: Final = {
     ((Where.ASSIGNED,), (Where.FINISHED,)),
     ((Where.FINISHED,), ()),  # taken or expired
 }
-"""From where to where one transaction may take a task (docs/protocol.md, "A task's life")."""
+"""The moves that one transaction may make (docs/protocol.md, "A task's life")."""
 
 
 class Conservation:
@@ -31,7 +31,7 @@ class Conservation:
         self._by_token: dict[str, str] = {}
 
     def see(self, changes: Iterable[Change]) -> None:
-        """Judge what one transaction did."""
+        """Check one transaction."""
         for change in changes:
             way = _kinds(change.before), _kinds(change.after)
             if way not in _WAYS:
@@ -58,7 +58,7 @@ class Conservation:
             )
 
     def _acceptance(self, change: Change) -> None:
-        """Something came from nowhere: the acceptance of a new task, or of one that was there."""
+        """Handle a task that appears from nowhere: an acceptance, or a duplicate of a task."""
         life = change.life
         if len(life.steps) > 1:
             first = life.steps[0].zxid
@@ -82,7 +82,7 @@ class Conservation:
 
 
 def at_the_end(lives: Iterable[Life], findings: Findings) -> None:
-    """Judge what became of all tasks: each one accepted must have got a status."""
+    """Check the outcome of all tasks: each accepted one must have got a status."""
     for life in lives:
         if life.accepted is not None and not life.statuses:
             last = life.steps[-1]

@@ -1,4 +1,4 @@
-"""Counts that must be right at every moment: of a worker's assignments, and of a client's books."""
+"""Counts that must be right at every moment: a worker's assignments, and a client's ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.verdict import Finding, Findings, Promise
 
 
 class Slots:
-    """Checks that no worker is given more than it has room for, in all and for processes."""
+    """Checks that no worker gets more tasks than it has slots, in total and for processes."""
 
     def __init__(self, story: Story, findings: Findings) -> None:
         self._story = story
@@ -22,7 +22,7 @@ class Slots:
         """By worker and whether the executor is inline there."""
 
     def see(self, transaction: Transaction, changes: Sequence[Change]) -> None:
-        """Judge the assignments as one transaction left them."""
+        """Check the assignments after one transaction."""
         given: set[str] = set()
         for change in changes:
             for place in change.step.left:
@@ -59,7 +59,7 @@ class Slots:
 
 
 class Books:
-    """Checks every ledger that is written against what was really accepted and settled."""
+    """Compares every ledger written with the tasks actually accepted and settled."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -68,7 +68,7 @@ class Books:
         self._wrong: set[str] = set()
 
     def see(self, transaction: Transaction, changes: Sequence[Change]) -> None:
-        """Judge the ledgers that one transaction wrote."""
+        """Check the ledgers written by one transaction."""
         written: defaultdict[str, bytes] = defaultdict(bytes)
         for operation in transaction.operations:
             client = _client(operation.path)
@@ -102,6 +102,6 @@ class Books:
 
 
 def _client(path: str) -> str:
-    """The client whose folder this path is, else nothing."""
+    """The client whose folder this path is; empty if it is none."""
     folder, _, name = path.rpartition("/")
     return name if folder == paths.STATUS and paths.is_client(name) else ""

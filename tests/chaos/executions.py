@@ -1,9 +1,9 @@
-"""Executions: never two attempts of a task at once, and a reason for each one beyond the first.
+"""Executions: no two attempts of a task at once, and a cause for each execution after the first.
 
-Execution is at least once, so a second execution breaks no promise. But it has to have a cause: the
-first one's worker, its way to ZooKeeper or ZooKeeper itself was struck by a fault, or it left; or
-the machine stood still. Or its lease ran out though nothing was seen to be near, since the machine
-was slow: then the worker stops its attempts to be on the safe side, and begins them again itself.
+Execution is at least once, so a second execution breaks no promise, but it must have a cause. A
+fault hit the first worker, its connection to ZooKeeper or ZooKeeper itself; or the worker left; or
+the machine stalled. A lease can also expire without any such event, because the machine was slow:
+the worker then stops its attempts to be safe, and starts them again itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.chaos.verdict import Finding, Findings, Promise
 
 
 def by_task(executions: Iterable[Execution]) -> dict[str, list[Execution]]:
-    """The executions of each task in the order of their start."""
+    """The executions of each task, in the order of their start."""
     found: dict[str, list[Execution]] = {}
     for execution in executions:
         found.setdefault(execution.task, []).append(execution)
@@ -33,10 +33,10 @@ def overlaps(
     is_inline: Callable[[Execution], bool],
     findings: Findings,
 ) -> int:
-    """Find attempts of one task that ran at once; return how many of them are not promised away.
+    """Find attempts of one task that ran at once; return the number of permitted overlaps.
 
-    An inline attempt that has begun cannot be stopped (docs/protocol.md, "What is not promised"):
-    where that is the earlier one, the overlap is counted and is no finding.
+    An inline attempt that has started cannot be stopped (docs/protocol.md, "What is not promised").
+    If the earlier attempt is an inline one, the overlap is counted and is no finding.
     """
     excused = 0
     for task, runs in tasks.items():
@@ -59,7 +59,7 @@ def overlaps(
 
 
 def _overlapping(runs: Sequence[Execution]) -> Iterator[tuple[Execution, Execution]]:
-    """Each execution that began while an earlier one was still seen, with that one."""
+    """Each execution that started while an earlier one was still alive, with that one."""
     longest = runs[0]
     for run in runs[1:]:
         if run.start < longest.seen:
@@ -71,10 +71,10 @@ def _overlapping(runs: Sequence[Execution]) -> Iterator[tuple[Execution, Executi
 def explain(
     tasks: Mapping[str, Sequence[Execution]], story: Story, reach: Reach, findings: Findings
 ) -> Counter[str]:
-    """Find the cause of each execution beyond a task's first; count them by cause.
+    """Find the cause of each execution after a task's first; count them by cause.
 
     Attempts are taken in the order of their numbers: a worker that does not know yet that it has
-    lost a task can begin it when the next one has already.
+    lost a task can start it after the next attempt has started.
     """
     causes: Counter[str] = Counter()
     for task, runs in tasks.items():
@@ -114,7 +114,7 @@ def _cause(story: Story, reach: Reach, first: Execution, again: Execution) -> st
 
 
 def _left(life: Life, run: Execution) -> Step | None:
-    """How the task left the worker after this execution had begun there."""
+    """How the task left the worker after this execution had started there."""
     place = Place(Where.ASSIGNED, run.worker)
     return next((step for step in life.steps if place in step.left and step.at >= run.start), None)
 

@@ -1,8 +1,8 @@
-"""The plugin of a campaign: executors that keep a journal of what ran where and when.
+"""The plugin of a campaign: executors that record in a journal what ran where and when.
 
-The stage installs this file's source into the run's directory, and what it writes goes beside it.
-Start and end are on disk before the executor goes on, so an attempt that is killed leaves a start
-without an end; the ticks of a slow one show until when it ran.
+The driver installs this file's source into the run's directory; the journals are written next to
+it. Start and end are on disk before the executor continues, so an attempt that is killed leaves a
+start without an end. The ticks of a slow attempt show until when it ran.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def _write(event: str, token: str, task: TaskContext) -> None:
 
 
 def _is_released(order: Mapping[str, Any]) -> bool:
-    """Whether the file beside this one for which the order waits, if for any, is there."""
+    """Whether the file for which the order waits, if any, exists next to this one."""
     return "until" in order and Path(__file__).with_name(order["until"]).exists()
 
 
 def carry_out(payload: bytes, task: TaskContext) -> bytes:
-    """Take as long as the order says, or until it is released, and return its token."""
+    """Run for the time that the order says, or until it is released; return its token."""
     order = json.loads(payload)
     token: str = order["token"]
     _write("start", token, task)
@@ -64,6 +64,6 @@ def carry_out(payload: bytes, task: TaskContext) -> bytes:
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring the executor twice: for a process of its own, and inside the worker."""
+    """Register the executor twice: for a process of its own, and inside the worker."""
     register("chaos", carry_out)
     register("chaos-inline", carry_out, inline=True)

@@ -1,8 +1,8 @@
-"""Carrying out a schedule's faults: each kind strikes its victim, waits, and undoes what it did.
+"""Carries out a schedule's faults: each kind hits its target, waits, and undoes what it did.
 
-A fault that cannot be carried out (its victim is gone, what it waits for never comes) is skipped,
-for a reason that the journal tells. Whatever else goes wrong here is a defect of the driver, and
-ends the campaign.
+A fault that cannot be carried out (its target is gone, or its condition never comes true) is
+skipped; the journal has the reason. Any other error here is a bug of the driver, and ends the
+campaign.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from tests.faults.proxy import Rule
 from tests.faults.wire import Op
 
 FAILPOINT_PATIENCE: Final = 15.0
-"""Seconds that an armed process has to come by its failpoint, its start included."""
+"""Seconds that an armed process has to reach its failpoint, including its start."""
 
 OFFICE_PATIENCE: Final = 30.0
-"""The same for one that only a primary comes by: an election goes before it, and some wait before
-a primary removes what a worker left behind."""
+"""The same for a failpoint that only a primary reaches: it must first be elected, and some wait
+before a primary removes what a worker left behind."""
 
 BACK_DEADLINE: Final = 20.0
-"""Seconds for whoever was struck to be back."""
+"""Seconds for a target to be back."""
 
 IN_TURN: Final = 0.3
-"""Seconds that a process rests in a rolling restart."""
+"""Seconds that a process is down in a rolling restart."""
 
 HOLES: Final[dict[str, Literal["to_client", "to_server", "both"]]] = {
     "hole-in": "to_client",
@@ -44,7 +44,7 @@ HOLES: Final[dict[str, Literal["to_client", "to_server", "both"]]] = {
 
 
 def carry_out(stage: Stage, fault: Fault, journal: Journal) -> bool:
-    """Carry out a fault and journal it; whether it was not skipped."""
+    """Carry out a fault and journal it; return whether it was carried out."""
     strike = Strike(stage, fault, journal)
     skipped = None
     try:
@@ -58,7 +58,7 @@ def carry_out(stage: Stage, fault: Fault, journal: Journal) -> bool:
 
 @contextlib.contextmanager
 def _ensemble(strike: Strike) -> Iterator[None]:
-    """One harm at a time to ZooKeeper itself, and none before all its servers serve again."""
+    """Allow one fault of ZooKeeper itself at a time, and only while all of its servers serve."""
     if strike.fault.target not in ("leader", "follower", "ensemble"):
         yield
         return
@@ -79,9 +79,9 @@ def _kill(strike: Strike) -> None:
 def _stop(strike: Strike) -> None:
     """Pause a process; a ZooKeeper server that was silent for too long is killed, not resumed.
 
-    It has to join the others anew, and ZooKeeper 3.8.0 does not survive that in one process: what
-    waits to be logged is dropped, yet counted as there, and its tree is another from then on
-    (ZOOKEEPER-4712). A watchdog that kills it is what an operator of that version needs.
+    It would have to rejoin the ensemble, and ZooKeeper 3.8.0 cannot do that in the same process:
+    transactions waiting to be logged are dropped but counted as present, and its tree differs from
+    then on (ZOOKEEPER-4712). Operators of that version need a watchdog that kills such a server.
     """
     with strike.victim() as victim:
         victim.pause()
@@ -93,7 +93,7 @@ def _stop(strike: Strike) -> None:
 
 
 def _failpoint(strike: Strike) -> None:
-    """Start the victim anew, armed, and see to it that it comes by the failpoint."""
+    """Restart the target with an armed failpoint, and make sure that it reaches it."""
     if strike.fault.target.startswith("master"):
         with turn(strike.stage.office, "another fault sees to it who is in office"):
             _arm(strike, OFFICE_PATIENCE)
@@ -143,7 +143,7 @@ def _leave_a_folder(strike: Strike) -> None:
 
 
 def _vacate(strike: Strike, heir: Actor, enough: Callable[[], bool]) -> None:
-    """Have whoever is in office instead of `heir` leave it, once `heir` is there to run for it."""
+    """Make the current primary step down, unless it is `heir`, once `heir` can run for election."""
     primary = strike.stage.primary()
     if primary is None or primary is heir or not strike.stage.at_work(heir):
         return
@@ -171,7 +171,7 @@ def _expire(strike: Strike) -> None:
 
 
 def _drop(strike: Strike) -> None:
-    """Lose a request, or the reply to one; the rules on the victim's proxies count as one."""
+    """Drop a request, or the reply to one; the rules on the target's proxies count as one."""
     fault = strike.fault
     op, nth = Op[fault.detail["operation"]], fault.detail["nth"]
     rules: list[Rule] = []
@@ -218,7 +218,7 @@ def _delay(strike: Strike) -> None:
 
 
 def _rolling_restart(strike: Strike) -> None:
-    """Ask one after the other to end; the next one's turn is when the last is back at work."""
+    """Stop one process after the other; the next one's turn is when the last is working again."""
     stage = strike.stage
     group = stage.workers if strike.fault.target == "workers" else stage.masters
     victims = strike.detail["victims"] = []
@@ -243,7 +243,7 @@ def _ensemble_restart(strike: Strike) -> None:
 
 
 def _kill_all(strike: Strike, servers: Sequence[Actor]) -> None:
-    """Kill some servers at a time; they are back after the fault's duration."""
+    """Kill several servers at a time; they are back after the fault's duration."""
     victims = strike.detail["victims"] = []
     for server in servers:
         victims.append({"name": server.name, "pid": server.pid, "began": time.time()})

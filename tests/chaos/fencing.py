@@ -1,7 +1,7 @@
-"""Fencing: a master writes only under the epoch that is its own, and a worker moves only its tasks.
+"""Fencing: a master writes only under its own epoch, and a worker moves only its own tasks.
 
-The log does not say which version a check expected, but it says who wrote: a master's write must
-begin with a check of /epoch *and* come from the session that set the present one.
+The log does not say which version a check expected, but it says which session wrote. A master's
+write must start with a check of /epoch *and* come from the session that set the current one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tests.chaos.verdict import Finding, Findings, Promise
 
 
 class Fencing:
-    """Checks who writes. `story` is as of just behind the transaction that is judged."""
+    """Checks which session writes. `story` is the state just after the transaction."""
 
     def __init__(self, story: Story, findings: Findings) -> None:
         self._story = story
         self._findings = findings
 
     def see(self, transaction: Transaction, changes: Sequence[Change]) -> None:
-        """Judge who wrote one transaction."""
+        """Check the author of one transaction."""
         if transaction.event:
             return
         if transaction.session in self._story.masters:
@@ -43,7 +43,7 @@ class Fencing:
             self._stale(transaction, "is not in office")
 
     def _own(self, transaction: Transaction, change: Change) -> None:
-        """What is neither a master's nor this worker's is nobody's to move."""
+        """A task that is neither a master's nor this worker's may not be moved."""
         step = change.step
         if any(place.where is Where.ASSIGNED for place in step.came):
             self._stale(transaction, "is no master")
@@ -85,14 +85,14 @@ class Fencing:
 
 
 def _is_a_masters(operation: Operation) -> bool:
-    """Whether it needs an epoch: anything but a check, its announcement, and the tree's folders."""
+    """Whether it needs an epoch: all but a check, its announcement, and the tree's folders."""
     if isinstance(operation, Create):
         return operation.path not in paths.FOLDERS and not operation.path.startswith("/masters/")
     return not isinstance(operation, Check)
 
 
 def _is_election(transaction: Transaction) -> bool:
-    """Whether this is the one write that makes an epoch: the office and the epoch, both."""
+    """Whether this is the one write that creates an epoch: /master and /epoch together."""
     match transaction.operations:
         case (Create(path=paths.MASTER), Set(path=paths.EPOCH)):
             return True

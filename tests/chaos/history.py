@@ -1,24 +1,24 @@
-"""What ZooKeeper committed: the transaction logs of all servers, merged into one history.
+"""The committed history of ZooKeeper, merged from the transaction logs of all servers.
 
-A server writes every proposal into its log before it acknowledges it, so a committed transaction is
-in the logs of a majority. Its number, the zxid, is given once, by one leader (the upper half is the
-leader's epoch, the lower half counts from 1), so servers that both have a zxid have the same
-transaction; that is checked. Hence the union of the logs, in the order of the zxids, is the
-history, with two exceptions:
+A server logs every proposal before it acknowledges it, so a committed transaction is in the logs of
+a majority. Its number, the zxid, is assigned once, by one leader (the upper half is the leader's
+epoch, the lower half counts from 1), so servers that both have a zxid have the same transaction;
+this is checked. The union of the logs in the order of the zxids is therefore the history, with two
+exceptions:
 
-- What only one server logged at the end of a leader's epoch was not acknowledged by a majority.
-  Nobody was told of it, and the server drops it when it comes back to the others. It is left out,
-  and counted. (If that server had led the next epoch, it would have passed it on, and the others
-  would have logged it too.)
-- Transactions that failed are logged, as errors. They count for the completeness of the numbers and
-  are no part of the history.
+- A transaction that only one server logged, at the end of a leader's epoch, was not acknowledged by
+  a majority. No client was told of it, and the server drops it when it rejoins the others. It is
+  left out and counted. (If that server had led the next epoch, it would have passed the transaction
+  on, and the others would have logged it too.)
+- Transactions that failed are logged as errors. They count for the completeness of the numbers but
+  are not part of the history.
 
 A gap in the numbers means that logs are missing, and raises Unjudgeable.
 
-The files' form is that of ZooKeeper 3.8: org.apache.zookeeper.server.persistence.FileTxnLog, and
-zookeeper.jute for the records. Each file begins with a header; then come entries of a checksum, a
-length, a body and an end mark, and zeros to the end of what was allocated. The body may go on
-behind the transaction with a digest of the tree, which is not looked at.
+The file format is that of ZooKeeper 3.8: org.apache.zookeeper.server.persistence.FileTxnLog, and
+zookeeper.jute for the records. Each file starts with a header, followed by entries of a checksum, a
+length, a body and an end mark, and zeros up to the allocated size. The body can have a digest of
+the tree after the transaction, which is ignored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Final, NamedTuple
 
 
 class Unjudgeable(Exception):
-    """The evidence itself is incomplete or contradicts itself."""
+    """The evidence is incomplete or contradicts itself."""
 
 
 class Create(NamedTuple):
@@ -52,7 +52,7 @@ class Delete(NamedTuple):
 
 
 class Set(NamedTuple):
-    """A znode's data was replaced; `version` is the one this made."""
+    """A znode's data was replaced; `version` is the new version."""
 
     path: str
     data: bytes
@@ -60,7 +60,7 @@ class Set(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A znode was required to exist; `version` is the one it had."""
+    """A znode was required to exist; `version` is the version it had."""
 
     path: str
     version: int
@@ -73,8 +73,8 @@ Operation = Create | Delete | Set | Check
 class Transaction:
     """One committed transaction.
 
-    `at` is the leader's clock, in seconds since the epoch. `session` wrote it. `event` tells of the
-    session itself: it was `opened` or `closed` (then the operations delete its ephemeral znodes).
+    `at` is the leader's clock, in seconds since the epoch. `session` is the author. `event` says
+    that the session was `opened` or `closed` (the operations then delete its ephemeral znodes).
     """
 
     zxid: int
@@ -105,7 +105,7 @@ def _number(zxid: int) -> tuple[int, int]:
 
 
 class _Entry(NamedTuple):
-    """Where one transaction's body lies."""
+    """The position of one transaction's body."""
 
     log: mmap.mmap
     start: int
@@ -138,9 +138,9 @@ def _entries(file: Path) -> Iterator[tuple[int, _Entry]]:
 
 
 class History:
-    """The committed transactions in order; it can be gone through more than once.
+    """The committed transactions in order; it can be iterated several times.
 
-    `left_out` are the zxids that one server alone has at the end of a leader's epoch.
+    `left_out` are the zxids that only one server has at the end of a leader's epoch.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class History:
 
 
 def _below(chroot: str, transaction: Transaction) -> Transaction:
-    """A transaction as those see it whose tree begins at `chroot`."""
+    """A transaction as seen by a client whose tree starts at `chroot`."""
     ours = tuple(
         operation._replace(path=operation.path.removeprefix(chroot))
         for operation in transaction.operations
@@ -171,8 +171,8 @@ def _below(chroot: str, transaction: Transaction) -> Transaction:
 def read(servers: Sequence[Path], chroot: str = "") -> History:
     """Merge the logs of servers, each given by a directory above its log files.
 
-    They may be those of running servers. With a `chroot`, only what lies below it is told, by
-    paths that begin there. Raises Unjudgeable.
+    The servers may be running. With a `chroot`, only what is below it is returned, with paths that
+    start there. Raises Unjudgeable.
     """
     merged: dict[int, _Entry] = {}
     last: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(servers))
@@ -206,7 +206,7 @@ def _agree(one: _Entry, other: _Entry) -> bool:
 
 
 def _lone_tails(merged: dict[int, _Entry], last: dict[int, list[int]]) -> list[int]:
-    """The zxids beyond what a second server has of the same leader's epoch."""
+    """The zxids beyond those that a second server has of the same leader's epoch."""
     second = {epoch: sorted(counts)[-2] for epoch, counts in last.items()}
     return sorted(zxid for zxid in merged if _number(zxid)[1] > second[_number(zxid)[0]])
 

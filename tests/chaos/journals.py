@@ -1,7 +1,7 @@
-"""What the processes themselves wrote down outside ZooKeeper during a run, read back.
+"""Reads the journals that the processes of a run wrote outside ZooKeeper.
 
-A line is on disk before its writer goes on. The last line of a process that was killed can be cut
-short: it is left out, since whatever it was to say had not happened yet.
+A line is on disk before its writer continues. The last line of a process that was killed can be
+truncated; it is left out, since what it announced had not happened yet.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.chaos import stalls
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run was set up. Wall-clock seconds, and durations in seconds.
+    """The settings of a run. Wall-clock seconds, and durations in seconds.
 
-    `delta` is what a recovery may take beyond the session's timeout and the server's tick.
+    `delta` is the time that a recovery may take beyond the session timeout and the server's tick.
     """
 
     seed: int = 0
@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def reach(self) -> float:
-        """Seconds after its end during which a fault can still have effects: a session may end."""
+        """Seconds after its end in which a fault can still have effects: a session may end."""
         return self.session_timeout + self.tick
 
 
@@ -62,13 +62,13 @@ class Fault:
 
 
 def stall(began: float, ended: float) -> Fault:
-    """A time at which the machine stood still: a fault of everybody, carried out by nobody."""
+    """A time at which the whole machine stalled: it counts as a fault of every process."""
     return Fault(0, "stall", "machine", began, ended)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a process. `why` names the fault or the restart that caused it, if any did."""
+    """The end of a process. `why` names the fault or restart that caused it, if any."""
 
     at: float
     name: str
@@ -90,7 +90,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """A client was handed a task's outcome: `succeeded` or `failed`."""
+    """A client received a task's outcome: `succeeded` or `failed`."""
 
     at: float
     token: str
@@ -120,7 +120,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Journals:
-    """Everything that was written down in one run; `processes` has the name of each by its pid."""
+    """All journals of one run; `processes` has the name of each process by its pid."""
 
     settings: Settings = field(default_factory=Settings)
     faults: list[Fault] = field(default_factory=list)
@@ -152,7 +152,7 @@ def read(run: Path) -> Journals:
 
 
 def executions(run: Path) -> list[Execution]:
-    """What the executors of the run in this directory wrote down, so far."""
+    """The executors' journals of the run in this directory, so far."""
     return [
         execution
         for file in sorted((run / "executions").glob("*.jsonl"))
@@ -191,7 +191,7 @@ def _executions(process: str, lines: Iterable[Mapping[str, Any]]) -> Iterator[Ex
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a journal, without the last if it was cut short."""
+    """The lines of a journal, without the last one if it is truncated."""
     if not file.exists():
         return
     with file.open() as stream:
@@ -201,5 +201,5 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _known(kind: Any, fields: Mapping[str, Any]) -> Any:
-    """A dataclass from those fields that it has."""
+    """A dataclass from those of the fields that it has."""
     return kind(**{name: fields[name] for name in kind.__dataclass_fields__ if name in fields})

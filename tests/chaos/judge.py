@@ -1,4 +1,4 @@
-"""The judge: what was committed and what was written down, held against every promise."""
+"""The analysis of a run: checks the committed history and the journals against every promise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDERLY = (0, 143, 130, -15)
 
 
 def judge_run(run: Path) -> Verdict:
-    """Judge the run in this directory. Raises history.Unjudgeable if its evidence does not do."""
+    """Analyse the run in this directory. Raises history.Unjudgeable if its evidence is unusable."""
     servers = sorted(path for path in (run / "zookeeper").iterdir() if path.is_dir())
     said = journals.read(run)
     found = history.read(servers, said.settings.chroot)
@@ -30,7 +30,7 @@ def judge_run(run: Path) -> Verdict:
 
 
 def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int = 0) -> Verdict:
-    """Judge a history and the journals beside it; `left_out` is only reported."""
+    """Analyse a history and its journals; `left_out` is only reported."""
     findings = Findings()
     story = Story()
     count = _follow(transactions, story, findings)
@@ -73,7 +73,7 @@ def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int 
 
 
 def _follow(transactions: Iterable[Transaction], story: Story, findings: Findings) -> int:
-    """Hold every transaction against what must be true at each moment; return their number."""
+    """Check every transaction against what must be true at each moment; return their number."""
     conserved = Conservation(findings)
     fencing = Fencing(story, findings)
     slots = Slots(story, findings)
@@ -96,7 +96,7 @@ def _is_inline(story: Story, run: Execution) -> bool:
 
 
 def _unplanned(said: Journals, reach: Reach, findings: Findings) -> None:
-    """Processes that ended though nobody meant them to."""
+    """Processes that ended without being asked to."""
     for end in said.ends:
         if end.at < said.settings.settled and not _is_planned(end, reach):
             findings.add(

@@ -1,8 +1,8 @@
-"""A client process of a campaign: submits at a steady rate and journals what came of it.
+"""A client process of a campaign: submits at a steady rate and journals the outcomes.
 
-`python -m tests.chaos.load` is an open loop: what is due is submitted, however long the results
-take, until a bounded number of them is owed; what was held back then is made up for. After the
-wall-clock second `--until` it waits for the results and ends with exit code 0.
+`python -m tests.chaos.load` is an open loop: tasks are submitted when they are due, however long
+the results take. Only a maximum number of missing results delays submissions, which are made up for
+later. After the wall-clock second `--until` it waits for the results and ends with exit code 0.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ BEAT: Final = 0.1
 """Seconds between submissions."""
 
 BURST: Final = 3.0
-"""How many times the rate it may submit at when it makes up for what was held back."""
+"""The factor by which it may exceed the rate to make up for delayed submissions."""
 
 OWED: Final = 30.0
-"""Seconds of the rate for which results may be owed before it holds back."""
+"""Seconds of the rate for which results may be missing before submissions are delayed."""
 
 INLINE: Final = 0.95
 """The share of tasks that run inside the worker."""
@@ -57,11 +57,11 @@ class Load:
 
     @property
     def owed(self) -> int:
-        """How many results are still to come or to be journalled."""
+        """How many results have not arrived or are not journalled yet."""
         return len(self._tokens)
 
     def submit(self, count: int) -> None:
-        """Submit so many tasks; their tokens are on disk before."""
+        """Submit that many tasks; their tokens are on disk before."""
         orders = [self._order() for _ in range(count)]
         now = time.time()
         self._journal.write_all(
@@ -77,7 +77,7 @@ class Load:
                 future.add_done_callback(self._note)
 
     def collect(self) -> None:
-        """Journal the results that have come; let go of their statuses only then."""
+        """Journal the results that have arrived; only then acknowledge their statuses."""
         done = [self._done.popleft() for _ in range(len(self._done))]
         self._journal.write_all(line for future in done if (line := self._line(future)))
         if self._acknowledges:

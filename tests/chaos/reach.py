@@ -1,6 +1,6 @@
-"""Which faults can have touched whom, and when: the ground for calling something explained.
+"""Which faults can have affected which process, and when; used to explain an event.
 
-A stall of the machine counts like one: whoever was late in it need not have a defect.
+A stall of the machine counts as a fault: a process that was late during it need not have a bug.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.chaos.journals import Fault, Settings
 
 
 class Reach:
-    """The faults that were carried out, to be asked about, and the stalls of the machine."""
+    """The faults that were carried out, and the stalls of the machine."""
 
     def __init__(
         self, faults: Sequence[Fault], settings: Settings, stalls: Sequence[Fault] = ()
@@ -24,7 +24,7 @@ class Reach:
         self._after = settings.reach
 
     def touching(self, process: str, since: float, until: float) -> Fault | None:
-        """The last fault that struck this process, or ZooKeeper, and had effect in this time.
+        """The last fault that hit this process or ZooKeeper and had effects in this time.
 
         If there was none, a stall.
         """
@@ -35,9 +35,9 @@ class Reach:
         return found
 
     def alone(self, fault: Fault, until: float, harmless: tuple[str, ...]) -> bool:
-        """Whether no other fault had effect from this one's beginning until then.
+        """Whether no other fault had effects from this one's start until then.
 
-        Those of the roles that are `harmless` do not count.
+        Faults of `harmless` roles do not count.
         """
         return all(
             other is fault or other.target.startswith(harmless)
@@ -53,7 +53,7 @@ class Reach:
 
 
 def _strikes(fault: Fault, process: str) -> bool:
-    """Whether a fault is one of this process: its target, one of its victims, or under all."""
+    """Whether a fault concerns this process, as its target, one of its targets, or one of all."""
     if fault.target == process or fault.target.startswith(("zookeeper", "ensemble", "machine")):
         return True
     return json.dumps(process) in json.dumps(dict(fault.detail))

@@ -1,8 +1,8 @@
-"""Recovery: how long it took until a killed worker's tasks ran elsewhere, and until the next epoch.
+"""Recovery: the time until a killed worker's tasks ran elsewhere, and until the next epoch.
 
-The time counts from the kill. The session's timeout, and one tick by which a server is late to end
-it, are in it. A recovery that had another fault within reach is told apart: two faults at once may
-take as long as both.
+The time counts from the kill. It includes the session timeout, and one tick by which a server can
+be late to end the session. A recovery with another fault within reach is reported separately: two
+faults at once may take as long as both.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def measure(
 
 
 def _kill(fault: Fault) -> _Kill | None:
-    """The kill in a fault, if it was one; at a failpoint it comes some time after the arming."""
+    """The kill of a fault, if it was one; at a failpoint it comes some time after the arming."""
     action = fault.detail.get("action", fault.kind)
     if action != "kill" or fault.pid is None:
         return None
@@ -66,7 +66,7 @@ def _kill(fault: Fault) -> _Kill | None:
 
 
 def _holdings(lives: Iterable[Life]) -> defaultdict[str, list[_Holding]]:
-    """Who held what, and when."""
+    """Which worker held which task, and when."""
     found: defaultdict[str, list[_Holding]] = defaultdict(list)
     for life in lives:
         since: dict[str, float] = {}
@@ -88,7 +88,7 @@ def _of_worker(
     tasks: Mapping[str, Sequence[Execution]],
     alone: bool,
 ) -> Iterator[Recovery]:
-    """What the victim still held when its session ended was recovered."""
+    """The recovery of each task that the target still held when its session ended."""
     ended = victim.ended
     if ended is None:
         return

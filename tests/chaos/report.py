@@ -1,6 +1,6 @@
-"""The report of a run: what was done to it, what was broken, how fast it recovered.
+"""The report of a run: its faults, the promises broken, and the recovery times.
 
-`report.json` is for programs, `report.md` for people, `timeline.svg` shows the run.
+`report.json` is for programs, `report.md` for people, and `timeline.svg` shows the run.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tests.chaos import picture
 from tests.chaos.verdict import Promise, Recovery, Verdict
 
 SHOWN: Final = 20
-"""Findings written out in the page for people; the file for programs has more."""
+"""Maximum number of findings in the page for people; the file for programs has more."""
 
 RECOVERIES: Final = ("reassigned", "started elsewhere", "next epoch")
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Durations in one line, in seconds; `late` is how many were over the bound."""
+    """A summary of durations, in seconds; `late` is how many exceeded the bound."""
 
     count: int
     median: float
@@ -35,7 +35,7 @@ class Spread:
 
 
 def spread(seconds: Sequence[float], bound: float) -> Spread | None:
-    """The spread of these durations, None if there are none."""
+    """The summary of these durations; None if there are none."""
     if not seconds:
         return None
     ranked = sorted(seconds)
@@ -56,7 +56,7 @@ def write(run: Path, verdict: Verdict) -> None:
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as JSON has it."""
+    """The result in the form of the JSON report."""
     bound = verdict.settings.bound
     return {
         "ok": verdict.ok,

@@ -1,9 +1,9 @@
-"""The product broken on purpose: what a judge is worth is seen when there is something to find.
+"""Broken variants of the product, which show that the analysis finds faults if there are any.
 
 `python -m tests.chaos.saboteur VARIANT master|worker ...` runs that role's own command in a process
-in which one promise is no longer kept. With `client HOSTS JOURNALS SESSION_TIMEOUT` it runs a
-client that connects, submits a few tasks once there is a file JOURNALS/go, and waits for the
-results. The code of the product is patched in that process; nothing of it knows of this.
+in which one promise is deliberately broken. With `client HOSTS JOURNALS SESSION_TIMEOUT` it runs a
+client that connects, submits a few tasks once a file JOURNALS/go exists, and waits for the results.
+The product's code is patched in that process; the product itself has no support for this.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ TASKS: Final = 5
 POLL: Final = 0.02  # seconds
 
 BETWEEN: Final = "saboteur.between"
-"""The failpoint between the two commits of a move that was torn apart."""
+"""The failpoint between the two commits of a split move."""
 
 
 def sound() -> None:
-    """Break nothing: for comparison, in the very same surroundings."""
+    """Break nothing: the control, under the same conditions."""
 
 
 def unfenced() -> None:
-    """A master's moves check that there is an epoch, and not that it is this master's."""
+    """A master's moves check that there is an epoch, but not that it is this master's."""
     begin = Mover.__init__
 
     def begin_unfenced(self: Mover, *arguments: Any) -> None:
@@ -86,7 +86,7 @@ def _is_of_a_task(operation: Operation) -> bool:
 
 
 def blind_repeat() -> None:
-    """After a lost reply a client sends again whatever was under way, accepted or not."""
+    """After a lost reply a client sends again everything under way, accepted or not."""
 
     def read_nothing(self: Account, session: Session) -> None:
         found = session.get(self.folder) or self._open(session)
@@ -98,7 +98,7 @@ def blind_repeat() -> None:
 
 
 def no_lease() -> None:
-    """A worker that is not heard lets its attempts go on."""
+    """A worker without contact to ZooKeeper lets its attempts continue."""
 
     def ignore(_self: Crew, _until: float) -> None: ...
 
@@ -116,7 +116,7 @@ VARIANTS: Final[dict[str, Callable[[], None]]] = {
 
 
 def client(hosts: str, journals: Path, session_timeout: float) -> None:
-    """Submit a few tasks when told so, and journal what comes of them."""
+    """Submit a few tasks when told to, and journal their outcomes."""
     with Client(hosts, session_timeout=session_timeout) as connected:
         journal = Journal(journals / f"client-1-{os.getpid()}.jsonl")
         load = Load(connected, journal, "client-1", 1, ours=False)
@@ -135,7 +135,7 @@ def _patch(owner: type, name: str, replacement: Callable[..., Any]) -> None:
 
 
 def main() -> None:
-    """Break what the first argument says, and run the command that follows."""
+    """Break the promise named by the first argument, and run the command that follows."""
     variant, role = sys.argv[1], sys.argv[2]
     VARIANTS[variant]()
     if role == "client":

@@ -1,7 +1,7 @@
-"""Histories made by hand, for the judge's own tests: a cluster's commits in a few words.
+"""Hand-made histories for the tests of the analysis: a cluster's commits in a few words.
 
-Every method is one transaction, by default as the protocol wants it. Time goes on by a tenth of a
-second with each. What processes wrote down beside it, and the judgement, are functions below.
+Every method is one transaction, by default as the protocol requires. Each one advances the time by
+a tenth of a second. The functions below make the journals and the analysis.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STEP = 0.1
 
 
 class Scene:
-    """A tree with one master in office, the workers `worker-1-a` and `worker-2-b`, one client."""
+    """A tree with one primary, the workers `worker-1-a` and `worker-2-b`, and one client."""
 
     def __init__(self, *, slots: int = 4) -> None:
         self.transactions: list[Transaction] = []
@@ -52,7 +52,7 @@ class Scene:
         self.commit(CLIENTS, Create(paths.statuses(CLIENT), records.encode_ledger(Ledger())))
 
     def commit(self, session: int, *operations: Operation, event: str = "") -> float:
-        """Commit these operations; return when that was."""
+        """Commit these operations; return the time."""
         self.now += STEP
         zxid = (1 << 32) + len(self.transactions) + 1
         self.transactions.append(Transaction(zxid, self.now, session, operations, event))
@@ -65,13 +65,13 @@ class Scene:
 
     @property
     def fence(self) -> Check:
-        """A check of the present epoch."""
+        """A check of the current epoch."""
         return Check(paths.EPOCH, self._versions[paths.EPOCH])
 
     # --- who is there ------------------------------------------------------------------------
 
     def elect(self, session: int, pid: int = 10) -> float:
-        """A master takes office; whoever held it before has lost its session."""
+        """A master becomes the primary; its predecessor has lost its session."""
         if self._versions[paths.EPOCH]:
             self.commit(0, Delete(paths.MASTER), event="closed")
         record = records.encode_master(Master(f"m-{session:x}", "host", pid))
@@ -89,7 +89,7 @@ class Scene:
         return worker
 
     def drain(self, worker: str, session: int) -> float:
-        """A worker says that it leaves."""
+        """A worker announces that it is leaving."""
         record = replace(self._record, state=WorkerState.DRAINING)
         return self.commit(session, self.set(paths.worker(worker), records.encode_worker(record)))
 
@@ -154,7 +154,7 @@ class Scene:
         return self.set(paths.statuses(CLIENT), records.encode_ledger(self.ledger))
 
     def finish(self, number: int, **submission: str) -> str:
-        """A whole life of a task on the first worker, up to its status."""
+        """The whole life of a task on the first worker, up to its status."""
         task = self.submit(number, **submission)  # type: ignore[arg-type]
         self.assign(task, self.one)
         self.complete(task, self.one, WORKER)
@@ -165,7 +165,7 @@ SETTINGS = Settings(session_timeout=3.0, tick=0.5, delta=1.0, began=BEGAN, settl
 
 
 def verdict(scene: Scene, **journals: object) -> Verdict:
-    """The judgement of a scene; `journals` are fields of Journals."""
+    """The analysis of a scene; `journals` are fields of Journals."""
     return judge(scene.transactions, Journals(settings=SETTINGS, **journals))  # type: ignore[arg-type]
 
 
@@ -175,7 +175,7 @@ def broken(scene: Scene, **journals: object) -> set[Promise]:
 
 
 def handed(task: str, token: str, **more: str) -> Handed:
-    """A result as a client was handed it."""
+    """A result as a client received it."""
     fields = {"outcome": "succeeded", "value": f"done:{token}", "reason": None, **more}
     return Handed(BEGAN + 50, token, task, journal="client-1-7", **fields)  # type: ignore[arg-type]
 

@@ -1,9 +1,9 @@
-"""The schedule of a campaign: which fault strikes whom and when, from a seed alone.
+"""The schedule of a campaign: which fault hits which target and when, from a seed alone.
 
-Kinds are dealt like cards, so that each comes up as often as its weight says and none is left to
-luck: a deck holds every kind, and is shuffled anew when it is used up. Faults come about six
-seconds apart and may overlap. The few that take the whole cluster out of service (`ALONE`) are
-given time to be recovered from before the next one, so that no schedule keeps it down for long.
+Kinds are dealt like cards, so that each comes up as often as its weight says: a deck holds every
+kind and is reshuffled when it is used up. Faults start about six seconds apart and may overlap. The
+few that take the whole cluster out of service (`ALONE`) get time to recover before the next one, so
+that no schedule keeps the cluster down for long.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SPACING: Final = 6.0
 """Seconds of a campaign for each fault."""
 
 QUIET: Final = 4.0
-"""Seconds without a new fault at the beginning of a campaign and at its end."""
+"""Seconds without a new fault at the start and at the end of a campaign."""
 
 ALONE: Final = frozenset({"quorum-loss", "ensemble-restart", "rolling-restart"})
 
 EXTRA_GAP: Final = 1.5
-"""What a fault of ALONE adds to the time until the next one, in mean gaps."""
+"""Extra time after a fault of ALONE until the next one, in mean gaps."""
 
 FAILPOINTS: Final[Mapping[str, Mapping[str, int]]] = {
     "worker": {
@@ -45,16 +45,16 @@ FAILPOINTS: Final[Mapping[str, Mapping[str, int]]] = {
     },
     "client": {"client.accepted": 10},
 }
-"""By role: every failpoint of the product, and the most times it is passed before it strikes."""
+"""By role: every failpoint of the product, and the maximum number of passes before it triggers."""
 
 COMMITS: Final = "MULTI"
 READS: Final = ("MULTI_READ", "GET_CHILDREN")
-"""Operations that are dropped: most often commits, since only they can leave a doubt behind."""
+"""Operations that are dropped: mostly commits, since only they can leave an unknown outcome."""
 
 
 @dataclass(frozen=True)
 class Cast:
-    """How many there are of each role, and the session timeout of all of them in seconds."""
+    """The number of processes of each role, and their session timeout in seconds."""
 
     masters: int = 3
     workers: int = 5
@@ -65,10 +65,10 @@ class Cast:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault to come. `at` and `duration` are seconds, `at` since the campaign's start.
+    """A planned fault. `at` and `duration` are seconds, `at` since the campaign's start.
 
-    `target` is a process, or who is to be found out at the time: `primary`, `leader`, `follower`;
-    or a group.
+    `target` is a process, a role determined at the time (`primary`, `leader` or `follower`), or a
+    group.
     """
 
     number: int
@@ -79,13 +79,13 @@ class Fault:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fault as schedule.json has it."""
+        """The fault as in schedule.json."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Card:
-    """A kind of fault for a role; `long` tells whether it outlasts a session."""
+    """A kind of fault for a role; `long` says whether it outlasts a session."""
 
     kind: str
     role: str
@@ -94,7 +94,7 @@ class Card:
 
 
 def plan(seed: int, minutes: float, cast: Cast) -> list[Fault]:
-    """The faults of a campaign of so many minutes, in the order of their times."""
+    """The faults of a campaign of this many minutes, in the order of their times."""
     chance = random.Random(f"chaos {seed}")  # noqa: S311 - the same for the same seed
     count = max(1, round(minutes * 60 / SPACING))
     cards = _dealt(chance, count)
@@ -160,7 +160,7 @@ def _dealt(chance: random.Random, count: int) -> list[Card]:
 
 
 def _times(chance: random.Random, cards: list[Card], seconds: float) -> list[float]:
-    """When each card is played: gaps by chance, which together fill the time."""
+    """The time of each card: random gaps that together fill the time."""
     gaps = [chance.uniform(0.3, 1.7) + EXTRA_GAP * (card.kind in ALONE) for card in cards]
     scale = max(0.0, seconds - 2 * QUIET) / sum(gaps)
     times, at = [], QUIET
@@ -180,7 +180,7 @@ def _fault(chance: random.Random, number: int, at: float, card: Card, cast: Cast
 
 
 def _duration(chance: random.Random, card: Card, timeout: float) -> float:
-    """Seconds that a fault lasts; for whoever is killed, seconds until it is back."""
+    """Seconds that a fault lasts; for a kill, seconds until the process is back."""
     if card.kind in ("drop-request", "drop-reply", "expire", "reset", "rolling-restart"):
         return 0.0
     if card.kind == "kill":

@@ -1,7 +1,7 @@
-"""The stage of a campaign: three ZooKeeper servers, and roles behind proxies of their own.
+"""The cluster of a campaign: three ZooKeeper servers, and roles behind their own proxies.
 
-Every role process reaches each server through a proxy that no other process uses, so whatever
-happens on a wire happens to it alone.
+Every role process reaches each server through a proxy that no other process uses, so a fault on
+that connection affects only this process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OBSERVER_TIMEOUT: Final = 4.0  # seconds
 
 
 class Tree(NamedTuple):
-    """How many tasks are where."""
+    """The number of tasks in each place."""
 
     pending: int
     assigned: int
@@ -45,9 +45,9 @@ class Tree(NamedTuple):
 
 
 class Stage(Startable):
-    """Everything that runs in a campaign in the directory `run`, until `stop`.
+    """All processes of a campaign in the directory `run`, until `stop`.
 
-    `attend` is to be called all the time: it starts anew whoever has ended.
+    Call `attend` continually: it restarts processes that have ended.
     """
 
     def __init__(self, run: Path, cast: Cast) -> None:
@@ -55,11 +55,11 @@ class Stage(Startable):
         self.cast = cast
         self.tick = min(TICK, cast.session_timeout / TICKS)
         self.over = threading.Event()
-        """Set when no fault may go on for longer than it takes to undo it."""
+        """Set when every fault must be undone at once."""
         self.ensemble = threading.Lock()
         """Held by a fault that harms ZooKeeper itself."""
         self.office = threading.Lock()
-        """Held by a fault that sees to it who is in office."""
+        """Held by a fault that decides which master is the primary."""
         self._journal = Journal(run / "processes.jsonl")
         (run / "logs").mkdir(exist_ok=True)
         (run / "executions").mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ class Stage(Startable):
     # --- start and stop ----------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start ZooKeeper, masters and workers, and return when they are at work."""
+        """Start ZooKeeper, masters and workers, and return when they are working."""
         try:
             self._start()
         except BaseException:
@@ -106,7 +106,7 @@ class Stage(Startable):
     def start_clients(self, rate: float, until: float, seed: int) -> None:
         """Start the clients: together they submit `rate` tasks a second until a wall-clock time.
 
-        Every second one acknowledges its results only when they are in its journal.
+        Every second client acknowledges its results only after they are in its journal.
         """
         for number in range(1, self.cast.clients + 1):
             name = f"client-{number}"
@@ -151,7 +151,7 @@ class Stage(Startable):
 
     @property
     def actors(self) -> list[Actor]:
-        """Everybody."""
+        """All processes."""
         return [*self.zookeepers, *self.roles]
 
     def actor(self, name: str) -> Actor:
@@ -159,12 +159,12 @@ class Stage(Startable):
         return next(actor for actor in self.actors if actor.name == name)
 
     def attend(self) -> None:
-        """Start anew whoever has ended."""
+        """Restart processes that have ended."""
         for actor in self.actors:
             actor.attend()
 
     def until(self, condition: Callable[[], bool], deadline: float, what: str) -> None:
-        """Attend to everybody until a condition holds; raise TimeoutError after `deadline` s."""
+        """Call `attend` until a condition holds; raise TimeoutError after `deadline` seconds."""
         until = time.monotonic() + deadline
         while not condition():
             self.attend()
@@ -195,7 +195,7 @@ class Stage(Startable):
         return self._behind_proxies(f"{role}-{number}", role, command)
 
     def _behind_proxies(self, name: str, role: str, command: Sequence[str]) -> Actor:
-        """An actor whose command is also given `--hosts`, which leads through its own proxies."""
+        """An actor whose command also gets `--hosts`, which leads through its own proxies."""
         proxies = [
             self._proxies.enter_context(Proxy("127.0.0.1", server.port))
             for server in self._servers.servers
@@ -215,11 +215,11 @@ class Stage(Startable):
     # --- looking at it -----------------------------------------------------------------------
 
     def look(self) -> ClusterStatus | None:
-        """The cluster as ZooKeeper knows it; None while it cannot be asked."""
+        """The cluster's state in ZooKeeper; None while ZooKeeper does not answer."""
         return self._observer.look()
 
     def primary(self) -> Actor | None:
-        """The master in office, if there is one and its process lives."""
+        """The primary, if there is one and its process is alive."""
         status = self.look()
         pid = status.primary.pid if status is not None and status.primary is not None else None
         return next((master for master in self.masters if pid and master.pid == pid), None)
@@ -232,12 +232,12 @@ class Stage(Startable):
         return actor.pid in _registered(status)
 
     def leader(self) -> Actor | None:
-        """The server that leads; None while none does."""
+        """The leading server; None while there is none."""
         index = self._servers.leader()
         return None if index is None else self.zookeepers[index]
 
     def trees(self) -> dict[str, Tree | None]:
-        """What each server's own tree holds, by the server's name; None for one not to be asked."""
+        """The content of each server's own tree, by server; None for one that does not answer."""
         found: dict[str, Tree | None] = {}
         for actor, server in zip(self.zookeepers, self._servers.servers, strict=True):
             observer = _Observer(server.hosts)
@@ -251,7 +251,7 @@ class Stage(Startable):
         return all(server.mode is not None for server in self._servers.servers)
 
     def serving_hosts(self) -> Iterator[str]:
-        """The servers that serve now, without a proxy before them."""
+        """The servers that serve now, without their proxies."""
         return (server.hosts for server in self._servers.servers if server.mode is not None)
 
     def _at_work(self) -> bool:
@@ -272,7 +272,7 @@ def _registered(status: ClusterStatus) -> set[int | None]:
 
 
 class _Observer:
-    """Eyes on the tree, past all proxies: a session that is replaced when it is lost."""
+    """Reads the tree without proxies, through a session that is replaced when it is lost."""
 
     def __init__(self, hosts: str) -> None:
         self.hosts = hosts

@@ -1,8 +1,8 @@
-"""Stalls: times at which the machine itself stood still, be it the processor or the disk.
+"""Stalls: times at which the machine itself stood still, because of its processor or its disk.
 
-A lease can run out and a session end for no other reason, and then tasks run again as they do after
-a fault. So a thread of the driver's does all the time what everybody here depends on, a short sleep
-and an fsync, and writes down when that took too long.
+They alone can make a lease expire and a session end, and then tasks run again as after a fault. A
+thread of the driver therefore continually does what every process depends on, a short sleep and an
+fsync, and records when that took too long.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tests.chaos.journal import Journal
 FILE: Final = "stalls.jsonl"
 
 BEAT: Final = 0.1
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 SHARE: Final = 1 / 6
-"""The part of a session's timeout beyond which a look took too long: heartbeats are as far apart,
-and with one of them that late a lease may end."""
+"""The fraction of a session timeout above which a check took too long: heartbeats are that far
+apart, and one that is that late may let a lease expire."""
 
 
 class Lookout(Startable):
@@ -37,11 +37,11 @@ class Lookout(Startable):
         self._thread = threading.Thread(target=self._watch, name="lookout", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look once more, and end."""
+        """Check once more, and end."""
         self._over.set()
         self._thread.join()
 

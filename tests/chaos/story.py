@@ -1,8 +1,8 @@
-"""The history retold in the project's words: tasks and where they lie, terms, incarnations.
+"""Replays the history in the project's terms: tasks and their places, terms, incarnations.
 
-Transactions are replayed one by one. Each must fit the tree that those before it have left: what is
-created was not there, what is deleted was, and every version is one above the last. So a
-transaction wrongly left out of the history, or wrongly taken into it, shows.
+Transactions are replayed one by one. Each must fit the tree that its predecessors have left: a
+created znode did not exist, a deleted one did, and every version is one above the last. A
+transaction that is wrongly missing from the history, or wrongly in it, is thus detected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.chaos.history import Check, Create, Delete, Operation, Set, Transacti
 from tests.chaos.verdict import Incarnation, Term
 
 _ROOTS: Final = ("/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota")
-"""What every server has before the first transaction."""
+"""The content of every server before the first transaction."""
 
 
 class Where(StrEnum):
@@ -33,7 +33,7 @@ class Where(StrEnum):
 
 
 class Place(NamedTuple):
-    """One place of a task; `worker` says whose if it is assigned."""
+    """One place of a task; `worker` is the worker if it is assigned."""
 
     where: Where
     worker: str = ""
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One transaction's doing with one task: the places it left and those it came to."""
+    """The effect of one transaction on one task: the places it left and those it moved to."""
 
     zxid: int
     at: float
@@ -54,7 +54,7 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Life:
-    """What became of one task. `places` is where it lies now; `state` and `result` its status."""
+    """The fate of one task. `places` is where it is now; `state` and `result` are its status."""
 
     task: str
     token: str = ""
@@ -66,13 +66,13 @@ class Life:
 
     @property
     def accepted(self) -> float | None:
-        """When it was accepted, if it was."""
+        """When it was accepted; None if never."""
         first = self.steps[0]
         return first.at if first.came == (Place(Where.PENDING),) and not first.left else None
 
     @property
     def statuses(self) -> list[Step]:
-        """Every recording of a status for it."""
+        """Every time a status was recorded for it."""
         return [step for step in self.steps if Place(Where.FINISHED) in step.came]
 
 
@@ -86,28 +86,28 @@ class Change(NamedTuple):
 
 
 class Story:
-    """Follows the history; what it knows is as of the last transaction followed."""
+    """Follows the history; its state is that after the last transaction."""
 
     def __init__(self) -> None:
         self.lives: dict[str, Life] = {}
         self.terms: list[Term] = []
         self.incarnations: dict[str, Incarnation] = {}
         self.workers: dict[str, Worker] = {}
-        """The announcement of each incarnation there ever was."""
+        """The announcement of each incarnation so far."""
         self.masters: dict[int, str] = {}
-        """The master whose session this was."""
+        """The master of each session."""
         self.holder: int | None = None
-        """The session that set the present /epoch."""
+        """The session that set the current /epoch."""
         self._versions: dict[str, int] = dict.fromkeys(_ROOTS, 0)
         self._moved: defaultdict[str, tuple[list[Place], list[tuple[Place, bytes]]]]
 
     @property
     def epoch(self) -> int:
-        """The present epoch, 0 before the first election."""
+        """The current epoch; 0 before the first election."""
         return self.terms[-1].epoch if self.terms else 0
 
     def follow(self, transaction: Transaction) -> list[Change]:
-        """Take in one transaction, and return what it did to tasks. Raises Unjudgeable."""
+        """Apply one transaction, and return its effects on tasks. Raises Unjudgeable."""
         self._moved = defaultdict(lambda: ([], []))
         for operation in transaction.operations:
             self._apply(transaction, operation)

@@ -1,4 +1,4 @@
-"""One fault being carried out: whom it strikes, how it waits, what its journal line says."""
+"""One fault in progress: its target, its waits, and its line in the journal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.chaos.stage import Stage
 POLL: Final = 0.05  # seconds
 
 PATIENCE: Final = 8.0
-"""Seconds that a fault waits for what it needs: a victim, a request to be lost, a failpoint."""
+"""Seconds that a fault waits for what it needs: a target, a request to drop, a failpoint."""
 
 TURN_PATIENCE: Final = 30.0
-"""Seconds that a fault waits until no other of those that exclude each other is at work."""
+"""Seconds that a fault waits for another one that excludes it."""
 
 RESTED: Final = 2.0
-"""Seconds within which a victim that rests between two lives is to run again."""
+"""Seconds within which a target between two processes must be running again."""
 
 
 class Skipped(Exception):
@@ -30,7 +30,7 @@ class Skipped(Exception):
 
 
 class Strike:
-    """One fault being carried out, and what the journal is to tell of it."""
+    """One fault in progress, and its entries for the journal."""
 
     def __init__(self, stage: Stage, fault: Fault, journal: Journal) -> None:
         self.stage = stage
@@ -44,7 +44,7 @@ class Strike:
 
     @contextlib.contextmanager
     def victim(self) -> Iterator[Actor]:
-        """The fault's target, found out now and claimed until it is let go."""
+        """The fault's target, determined now and claimed until it is released."""
         actor = self._target()
         if actor is None:
             raise Skipped(f"there is no {self.fault.target} now")
@@ -60,7 +60,7 @@ class Strike:
         self.stage.over.wait(seconds)
 
     def until(self, condition: Callable[[], object], deadline: float) -> bool:
-        """Wait for a condition; whether it came to hold within `deadline` seconds."""
+        """Wait for a condition; return whether it came true within `deadline` seconds."""
         until = time.monotonic() + deadline
         while not condition():
             if time.monotonic() > until or self.stage.over.wait(POLL):
@@ -96,7 +96,7 @@ class Strike:
 
 @contextlib.contextmanager
 def turn(lock: threading.Lock, otherwise: str) -> Iterator[None]:
-    """Wait for one's turn, or be skipped."""
+    """Wait for the lock, or skip the fault."""
     if not lock.acquire(timeout=TURN_PATIENCE):
         raise Skipped(otherwise)
     try:

@@ -1,7 +1,7 @@
-"""The judge against the product broken on purpose: it names the very promise, and no other product.
+"""The analysis of a deliberately broken product names the broken promise, and no other.
 
-Each scenario is played twice in the same way, by real processes on a real ZooKeeper: with one role
-broken, where the judge must find the breach, and with the product as it is, where it finds nothing.
+Each scenario runs twice in the same way, with real processes on a real ZooKeeper: with one role
+broken, where the analysis must find the breach, and with the real product, where it finds nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def server(files: Path) -> Iterator[ZooKeeperServer]:
 
 @pytest.fixture
 def trial(hosts: str, tmp_path: Path, files: Path) -> Iterator[Trial]:
-    """A trial with nobody there yet."""
+    """A trial without processes yet."""
     with Trial(hosts, tmp_path, files) as running:
         yield running
 
@@ -58,7 +58,7 @@ def judged(trial: Trial, broken: bool, *promises: Promise) -> None:
 
 @twice
 def test_master_without_a_fence(trial: Trial, broken: bool) -> None:
-    """A primary pauses before it writes, loses its office, and writes when it wakes."""
+    """A primary pauses before it writes, loses its term, and writes when it resumes."""
     trial.ready(trial.chaos_worker(1))
     trial.variant = "unfenced" if broken else "sound"
     sleeper = trial.master(timeout=STAYS, failpoint="master.before-moves:stop")
@@ -77,7 +77,7 @@ def test_master_without_a_fence(trial: Trial, broken: bool) -> None:
 
 @twice
 def test_master_whose_moves_are_torn(trial: Trial, broken: bool) -> None:
-    """A primary dies over its moves; torn in two, they leave tasks behind that are nowhere."""
+    """A primary dies in the middle of its moves; if split in two, they leave tasks nowhere."""
     trial.ready(trial.chaos_worker(1))
     trial.submit(3)
     trial.variant = "torn-moves" if broken else "sound"
@@ -92,7 +92,7 @@ def test_master_whose_moves_are_torn(trial: Trial, broken: bool) -> None:
 
 @twice
 def test_worker_that_records_before_it_lets_go(trial: Trial, broken: bool) -> None:
-    """A worker dies over its commit; in two parts, the task has a status and runs again."""
+    """A worker dies in the middle of its commit; if split, a task with a status runs again."""
     trial.in_office(trial.master(timeout=STAYS))
     trial.variant = "status-first" if broken else "sound"
     first = trial.chaos_worker(1, failpoint=BETWEEN if broken else "worker.after-commit")
@@ -108,7 +108,7 @@ def test_worker_that_records_before_it_lets_go(trial: Trial, broken: bool) -> No
 
 @twice
 def test_client_that_repeats_blindly(trial: Trial, proxy: Proxy, chroot: str, broken: bool) -> None:
-    """The reply to a submission is lost; by the time it is back, its tasks are done."""
+    """The reply to a submission is lost; when the connection is back, its tasks are done."""
     trial.in_office(trial.master(timeout=STAYS))
     trial.ready(trial.chaos_worker(1))
     trial.variant = "blind-repeat" if broken else "sound"
@@ -129,7 +129,7 @@ def test_client_that_repeats_blindly(trial: Trial, proxy: Proxy, chroot: str, br
 
 @twice
 def test_worker_that_heeds_no_lease(trial: Trial, broken: bool) -> None:
-    """A worker is paused past its session; its attempt, stopped by nobody, runs beside the next."""
+    """A worker is paused past its session; its attempt goes on and overlaps with the next."""
     trial.in_office(trial.master(timeout=STAYS))
     trial.variant = "no-lease" if broken else "sound"
     workers = {f"worker-{number}": trial.chaos_worker(number, timeout=TIMEOUT) for number in (1, 2)}

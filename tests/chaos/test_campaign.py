@@ -1,4 +1,4 @@
-"""A short campaign inside the test suite: everything of a long one, but its length."""
+"""A short campaign inside the test suite: like a long one except for its length."""
 
 from __future__ import annotations
 

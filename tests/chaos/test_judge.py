@@ -1,4 +1,4 @@
-"""The judge passes what the protocol does, measures it, and judges no history that cannot be."""
+"""The analysis accepts correct runs, measures them, and rejects an impossible history."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_next_epoch_after_the_primarys_death() -> None:
     ids=str,
 )
 def test_history_that_contradicts_itself_is_not_judged(misfit: Create | Delete | Set) -> None:
-    """A transaction that cannot have been carried out on what went before it."""
+    """A transaction that is impossible after its predecessors."""
     scene = Scene()
     scene.commit(CLIENTS, misfit)
     with pytest.raises(Unjudgeable, match="does not fit"):

@@ -1,4 +1,4 @@
-"""The judge finds attempts that ran at once or for no reason, and processes that gave up."""
+"""The analysis finds attempts that overlap or have no cause, and processes that gave up."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_process_that_ended_by_itself() -> None:
 
 
 def test_process_that_found_no_zookeeper() -> None:
-    """To end with 69 is right while the way to ZooKeeper is struck, and only then."""
+    """Exit code 69 is right while a fault blocks the way to ZooKeeper, and only then."""
     gave_up = End(BEGAN + 10, "worker-1", "worker", 5, 69, None)
     assert broken(Scene(), ends=[gave_up]) == {Promise.ENDED}
     assert broken(Scene(), ends=[gave_up], faults=[kill(BEGAN + 8, "zookeeper-2")]) == set()

@@ -1,4 +1,4 @@
-"""The judge finds what must not happen to a task, and writes by somebody who may not."""
+"""The analysis finds forbidden changes of tasks, and writes by sessions that may not write."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.chaos.verdict import Promise
 
 
 def test_task_without_a_status_is_lost() -> None:
-    """It still lies in its worker's folder when all is over."""
+    """A task is still in its worker's folder at the end."""
     scene = Scene()
     scene.assign(scene.submit(1), scene.one)
     assert broken(scene) == {Promise.LOST}
 
 
 def test_task_that_was_nowhere_between_two_commits() -> None:
-    """A move in two commits, deletion first: even if it goes well, it is found."""
+    """A move in two commits, deletion first: it is found even if nothing is lost."""
     scene = Scene()
     task = scene.submit(1)
     scene.commit(MASTER, scene.fence, Delete(paths.task(task)))
@@ -127,7 +127,7 @@ def test_wrong_values() -> None:
 
 
 def test_submission_never_answered() -> None:
-    """Its client ended in order; that of a client that was killed is nobody's any more."""
+    """Its client ended in order; the submissions of a client that was killed need no answer."""
     waiting = [Submission(BEGAN, "t1", "chaos", "client-1-7")]
     ended = End(BEGAN, "client-1", "client", 7, 0, None)
     killed = replace(ended, exit_code=-9, why="fault 1")
@@ -148,7 +148,7 @@ def test_books_that_do_not_add_up() -> None:
 
 
 def test_write_of_a_master_without_the_check() -> None:
-    """It is in office, and the write is harmless: but nothing would have stopped a stale one."""
+    """It is the primary, and the write is harmless, but nothing would have stopped a stale one."""
     scene = Scene()
     task = scene.submit(1)
     moved = Create(paths.assignment(scene.one, task), b""), Delete(paths.task(task))

@@ -1,4 +1,4 @@
-"""The lookout for stalls: it sees the disk stand still."""
+"""The stall detection notices that the disk stands still."""
 
 from __future__ import annotations
 

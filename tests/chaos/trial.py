@@ -1,7 +1,7 @@
 """A trial: a short run of a few processes, directed by a test, in a run directory of its own.
 
-What it leaves behind is what a campaign leaves behind, so the same judge judges it. Every process
-is started through the saboteur, broken as `variant` says at that moment.
+It leaves the same files as a campaign, so the same analysis applies. Every process is started by
+`saboteur`, broken as `variant` says at that moment.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tests.waiting import eventually
 ROOT: Final = Path(__file__).parents[2]
 
 STAYS: Final = 60.0
-"""Seconds; the session of a role that is to be there again whenever its test goes on."""
+"""Seconds; the session timeout of a role that must be back when its test continues."""
 
 LONG: Final = 100.0
-"""Seconds of a task that is to be released before: a test takes no longer."""
+"""Maximum seconds until a task is released: no test takes longer."""
 
 
 class Trial(Cluster):
-    """Real processes below one chroot of a real server whose files lie in `server`."""
+    """Real processes below one chroot of a real server whose files are in `server`."""
 
     def __init__(self, hosts: str, run: Path, server: Path) -> None:
         super().__init__(hosts, run)
@@ -78,11 +78,11 @@ class Trial(Cluster):
         return self.worker(*both, name=name, timeout=timeout, failpoint=failpoint)
 
     def waiting_client(self, hosts: str, timeout: float) -> Process:
-        """A client process that connects, and submits when it is told to go."""
+        """A client process that connects, and submits when it is told to."""
         return self._run("client-1", "client", [hosts, str(self.run / "clients"), str(timeout)])
 
     def go(self) -> None:
-        """Have the waiting client submit."""
+        """Make the waiting client submit."""
         (self.run / "clients" / GO).touch()
 
     def _start(
@@ -121,18 +121,18 @@ class Trial(Cluster):
         self.client.flush(30.0)
 
     def struck(self, kind: str, target: str, began: float, process: Process) -> None:
-        """Note a fault that is over now."""
+        """Record a fault that is over now."""
         fault = Fault(0, kind, target, began, time.time(), process.pid)
         self._faults.write(asdict(fault))
 
     def died(self, process: Process, target: str) -> None:
-        """Wait until a process has killed itself at its failpoint, and note that."""
+        """Wait until a process has killed itself at its failpoint, and record that."""
         began = time.time()
         process.wait(60.0)
         self.struck("kill", target, began, process)
 
     def remove(self, path: str) -> None:
-        """End a session's hold on the tree by hand, unless the session has ended meanwhile."""
+        """End a session by hand, unless it has ended meanwhile."""
         refusal = self.session.commit([Delete(path)]).wait()
         assert refusal is None or refusal.code == Code.NO_NODE, refusal
 
@@ -143,11 +143,11 @@ class Trial(Cluster):
         eventually(self._settled, what="no task is pending or assigned")
 
     def executions_so_far(self) -> list[Execution]:
-        """What the workers have begun so far."""
+        """The executions that the workers have started so far."""
         return journals.executions(self.run)
 
     def verdict(self) -> Verdict:
-        """The judgement of all that was done; from then on nobody looks out for stalls."""
+        """The analysis of the whole trial; stalls are no longer watched for afterwards."""
         self._lookout.stop()
         for future, token in self._tokens.items():
             if future.done():

@@ -1,4 +1,4 @@
-"""What the judge hands back: the promises that were broken, with evidence, and measurements."""
+"""The result of an analysis: the promises that were broken, with evidence, and measurements."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final
 from tests.chaos.journals import Fault, Settings
 
 KEPT: Final = 100
-"""Findings kept of each promise; the others are counted."""
+"""Maximum number of findings kept of each promise; further ones are only counted."""
 
 
 class Promise(StrEnum):
-    """What was broken."""
+    """The promises that can be broken."""
 
     LOST = "lost"
     RECORDED_TWICE = "recorded twice"
@@ -55,19 +55,19 @@ class Findings:
         self.kept: list[Finding] = []
 
     def add(self, finding: Finding) -> None:
-        """Count a breach, and keep it if there are not many of its kind yet."""
+        """Count a breach, and keep it if there are few of its kind so far."""
         self.counts[finding.promise] += 1
         if self.counts[finding.promise] <= KEPT:
             self.kept.append(finding)
 
     def of(self, promise: Promise) -> list[Finding]:
-        """Those kept of one promise."""
+        """The findings kept of one promise."""
         return [finding for finding in self.kept if finding.promise is promise]
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A master's time in office. Wall-clock seconds; `ended` is None for the last one."""
+    """A master's term as primary. Wall-clock seconds; `ended` is None for the last one."""
 
     epoch: int
     master: str
@@ -93,10 +93,10 @@ class Incarnation:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How long it took to make good one fault, in seconds from its beginning.
+    """The recovery time of one fault, in seconds from its start.
 
     `what` is "reassigned" or "started elsewhere" (of one task of a killed worker) or "next epoch"
-    (of a killed primary). `undisturbed` says that no other fault was within reach.
+    (of a killed primary). `undisturbed` means that no other fault was within reach.
     """
 
     what: str
@@ -108,9 +108,9 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judgement of one run.
+    """The result for one run.
 
-    `numbers` counts things for the report. `processes` has the name of each process by its pid.
+    `numbers` has counts for the report. `processes` has the name of each process by its pid.
     `finished` has, for each status, when it was recorded.
     """
 

@@ -1,4 +1,4 @@
-"""A client and a worker of the ZooKeeper book's own kind, written from its description.
+"""A client and a worker that follow the ZooKeeper book, written from its description.
 
 They know nothing of masterworker: raw data in, the text `done` out.
 """
@@ -27,7 +27,7 @@ class BookClient:
         self._finished: dict[str, threading.Event] = {}
 
     def submit(self, data: bytes) -> str:
-        """Submit a task; returns its name."""
+        """Submit a task; return its name."""
         name: str = self._kazoo.create("/tasks/task-", data, sequence=True).rpartition("/")[2]
         finished = self._finished[name] = threading.Event()
 
@@ -39,7 +39,7 @@ class BookClient:
         return name
 
     def status(self, name: str, deadline: float = DEADLINE) -> bytes:
-        """The status of a task, once it has one; it is deleted, as the book's client does it."""
+        """The status of a task, once it has one; it is then deleted, as by the book's client."""
         assert self._finished[name].wait(deadline), f"no status of {name} within {deadline:g} s"
         data: bytes = self._kazoo.get(f"/status/{name}")[0]
         self._kazoo.delete(f"/status/{name}")
@@ -47,7 +47,7 @@ class BookClient:
 
 
 class BookWorker:
-    """Makes its folder, registers as `Idle`, and runs what it finds in the folder.
+    """Creates its folder, registers as `Idle`, and runs the tasks in its folder.
 
     `executed` has each task with the data it saw. One that is not `willing` takes tasks and never
     runs them. Leaving the block ends its session.

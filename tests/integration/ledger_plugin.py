@@ -1,4 +1,4 @@
-"""A plugin whose executors keep a ledger outside ZooKeeper: who ran what, from when to when.
+"""A plugin whose executors keep a ledger outside ZooKeeper of what ran where and when.
 
 Tests install this file's source beside the ledger it writes. A line is on disk before the executor
 goes on, so a process that is killed leaves behind a start without an end.
@@ -42,7 +42,7 @@ def _recorded(task: TaskContext) -> Iterator[str]:
 
 
 def brief(payload: bytes, task: TaskContext) -> bytes:
-    """Return at once, and say which worker this was."""
+    """Return at once, with the worker's name."""
     with _recorded(task):
         return task.worker.encode()
 
@@ -57,7 +57,7 @@ def wait(payload: bytes, task: TaskContext) -> bytes:
 
 
 def die(payload: bytes, task: TaskContext) -> bytes:
-    """End this very process with the payload as its exit code."""
+    """End this process with the payload as its exit code."""
     with _recorded(task):
         print("last words", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(int(payload))
@@ -65,7 +65,7 @@ def die(payload: bytes, task: TaskContext) -> bytes:
 
 @hookimpl
 def masterworker_register_executors(register: Register) -> None:
-    """Bring each executor twice, for a process of its own and inside the worker; one is limited."""
+    """Register each executor twice, for a process and inline; one has a time limit."""
     for run in (brief, wait, die):
         register(run.__name__, run)
         register(f"{run.__name__}-inline", run, inline=True)

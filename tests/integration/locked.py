@@ -1,4 +1,4 @@
-"""A tree that is locked down, and everybody's way into it."""
+"""A locked-down tree, and the login of each role."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _credentials() -> dict[str, Credentials]:
 
 @dataclass(frozen=True)
 class Locked:
-    """A chroot and the credentials of all who may enter it."""
+    """A chroot, and the credentials of all roles."""
 
     hosts: str
     credentials: dict[str, Credentials] = field(default_factory=_credentials)
@@ -37,7 +37,7 @@ class Locked:
 
     @property
     def identities(self) -> Identities:
-        """Who has which role."""
+        """The identities of each role."""
         ids = {name: one.id for name, one in self.credentials.items()}
         return Identities(
             master=(ids["master"],),
@@ -47,11 +47,11 @@ class Locked:
         )
 
     def login(self, name: str) -> Login:
-        """What somebody shows to ZooKeeper."""
+        """The login of one of the identities."""
         return Login(self.credentials[name])
 
     def client(self, name: str, *, keep: bool = False) -> Client:
-        """A client of somebody's."""
+        """A client with one of the identities."""
         return Client(
             self.hosts,
             login=self.login(name),
@@ -61,7 +61,7 @@ class Locked:
 
     @contextlib.contextmanager
     def session(self, name: str) -> Iterator[Session]:
-        """A session of somebody's."""
+        """A session with one of the identities."""
         session = Session(self.hosts, login=self.login(name))
         session.start()
         try:
@@ -71,7 +71,7 @@ class Locked:
 
     @contextlib.contextmanager
     def kazoo(self, name: str) -> Iterator[KazooClient]:
-        """A plain kazoo client with somebody's credentials."""
+        """A plain kazoo client with one of the identities' credentials."""
         mine = self.credentials[name]
         shown = [("digest", f"{mine.user}:{mine.password}")]
         with connected(self.hosts, auth_data=shown) as kazoo:

@@ -1,4 +1,4 @@
-"""A cluster of real processes against a real ZooKeeper, and the judge's books on what it did."""
+"""A cluster of real processes on a real ZooKeeper, and a record of what they did."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def read_ledger(file: Path) -> list[Execution]:
 
 
 class Cluster:
-    """Masters and workers as processes, a client in this one, and a look at the tree from outside.
+    """Masters and workers as processes, a client in this one, and an outside view of the tree.
 
     What it starts is ended with it. `client` submits, `session` reads; `site` is a folder that
     every role has on its Python path. `timeout` is that of a role's session, unless it is given
@@ -164,7 +164,7 @@ class Cluster:
     # --- what is so --------------------------------------------------------------------------
 
     def status(self) -> ClusterStatus:
-        """Who is there, and how many tasks are where, as soon as ZooKeeper can be asked."""
+        """The cluster's status, as soon as ZooKeeper answers."""
 
         def seen() -> ClusterStatus | None:
             with contextlib.suppress(ConnectionLost):  # it may break again while we ask
@@ -212,11 +212,11 @@ class Cluster:
     # --- executions --------------------------------------------------------------------------
 
     def release(self, name: str) -> None:
-        """Let the attempts that wait for this file go on."""
+        """Let the attempts that wait for this file continue."""
         (self.site / name).touch()
 
     def executions(self, task: str = "") -> list[Execution]:
-        """What ran so far, of one task or of all, in the order of its start."""
+        """The executions so far, of one task or of all, in the order of their start."""
         runs = read_ledger(self.site / "ledger.jsonl")
         return [run for run in runs if task in ("", run.task)]
 
@@ -239,7 +239,7 @@ class Cluster:
         return found
 
     def judge(self, accepted: int) -> None:
-        """Balance the books: that many tasks accepted, none left, lost or recorded twice."""
+        """Audit the tree: that many tasks accepted, none left, lost or recorded twice."""
 
         def settled() -> bool:
             status = self.status()
@@ -248,7 +248,7 @@ class Cluster:
         eventually(settled, what="no task is pending or assigned")
 
         def told() -> AuditReport | None:
-            """What the audit says while no client takes a status."""
+            """The audit's report while no client takes a status."""
             report = Auditor(self.session).report()
             settled = report.taken + report.finished + report.expired
             return report if settled == report.accepted or not report.ok else None

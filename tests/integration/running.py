@@ -1,4 +1,4 @@
-"""Roles in threads of the test's own process, and plain eyes on the tree beside them."""
+"""Roles in threads of the test's own process, and plain views of the tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One task per submit, whatever is lost on the way to ZooKeeper and back."""
+"""One task for each submission, whatever is lost between the client and ZooKeeper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit: no false alarm on a live tree, no silence about a broken one, and never a write."""
+"""The audit: no false alarm on a live tree, a report on a broken one, and never a write."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DONE = records.encode_status(Status(State.DONE, "echo"))
 
 
 def submit_pending(hosts: str, count: int = 40) -> list[str]:
-    """Submit tasks while nobody works, and leave; returns their ids."""
+    """Submit tasks while no worker runs, and leave; return their ids."""
     with client(hosts) as submitter:
         futures = submitter.submit_many([b"x"] * count, executor="echo")
         submitter.flush(20)

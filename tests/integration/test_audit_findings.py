@@ -1,4 +1,4 @@
-"""What the audit finds, kind by kind; and that what heals in time, or only moved, is no finding."""
+"""The findings of the audit, kind by kind; transient states are no findings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def take_office(kazoo: KazooClient) -> None:
 
 
 def put(kazoo: KazooClient, *tasks: str, where: Callable[[str], str] = paths.task) -> None:
-    """Make tasks of CLIENT, in its books and in a place."""
+    """Create tasks of CLIENT, in its ledger and in a place."""
     if not kazoo.exists(paths.statuses(CLIENT)):
         kazoo.create(paths.statuses(CLIENT), records.encode_ledger(Ledger(accepted=len(tasks))))
     for task in tasks:
@@ -110,7 +110,7 @@ def status_with_a_child(kazoo: KazooClient) -> None:
 
 
 def hide(path: str) -> Plant:
-    """Plants an access list that lets nobody read."""
+    """Sets an ACL that denies reading."""
     acl = [make_acl("world", "anyone", create=True, delete=True, admin=True, write=True)]
     return lambda kazoo: kazoo.set_acls(path, acl)
 
@@ -157,7 +157,7 @@ def test_each_kind_is_found(hosts: str, kazoo: KazooClient, kind: str) -> None:
 def test_orphans_are_reported_once_they_had_their_time(
     hosts: str, kazoo: KazooClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A primary in office that leaves the tasks of a lost worker where they are is reported."""
+    """A primary that leaves the tasks of a lost worker where they are is reported."""
     monkeypatch.setattr(judgement, "RECOVERY", 0.3)
     take_office(kazoo)
     put(kazoo, TASK, where=lambda task: paths.assignment("gone", task))
@@ -171,7 +171,7 @@ def test_orphans_are_reported_once_they_had_their_time(
 
 
 class Recovering(Session):
-    """A session during whose third reading somebody recovers the task of a worker that is gone."""
+    """A session during whose third reading the task of a lost worker is recovered."""
 
     readings = 0
 
@@ -195,7 +195,7 @@ def test_recovery_under_way_is_no_finding(hosts: str, kazoo: KazooClient) -> Non
 
 
 def test_what_breaks_no_promise_is_a_note(hosts: str, kazoo: KazooClient) -> None:
-    """Work that waits for a primary, folders nobody needs, versions that differ: exit code 0."""
+    """Work waiting for a primary, unused folders, versions that differ: exit code 0."""
     put(kazoo, TASK, where=lambda task: paths.assignment("gone", task))
     kazoo.create("/assign/empty")
     for name, version in (("old", "0.1.0"), ("new", "0.2.0")):

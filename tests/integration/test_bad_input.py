@@ -1,4 +1,4 @@
-"""Whatever a stranger writes into the tree: it is set aside and reported, and the rest goes on."""
+"""Untrusted input in the tree is quarantined and reported, and the rest continues."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def at(path: str, data: bytes) -> Plant:
 
 
 def locked(path: str, data: bytes = b"") -> Plant:
-    """Plants a znode that nobody else may read or change."""
+    """Creates a znode that no other identity may read or change."""
 
     def plant(kazoo: KazooClient) -> str:
         kazoo.create(path, data, acl=LOCKED)
@@ -193,7 +193,7 @@ def test_worker_overwritten_keeps_its_tasks(hosts: str, caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("path", ["/master", "/epoch"])
 def test_office_overwritten_is_filled_again(hosts: str, path: str) -> None:
-    """Who is in office cannot be read any more: a new term begins, and tasks go on."""
+    """The record in /master becomes unreadable: a new term starts, and tasks continue."""
     with cluster(hosts), tree(hosts) as kazoo, client(hosts) as submitter:
         assert submitter.submit(b"x", executor="echo").result(20) == b"x"
         epoch = kazoo.exists("/epoch").version
@@ -204,7 +204,7 @@ def test_office_overwritten_is_filled_again(hosts: str, path: str) -> None:
 
 
 def test_office_held_by_a_stranger_is_reported(hosts: str) -> None:
-    """While somebody else sits in office a master waits, and the audit says who is there."""
+    """While a stranger holds /master, a master waits, and the audit names the holder."""
     with tree(hosts) as kazoo, client(hosts) as submitter:
         kazoo.create("/master", GARBAGE, ephemeral=True)
         with cluster(hosts):
@@ -235,7 +235,7 @@ def test_client_whose_ledger_is_overwritten_ends(hosts: str) -> None:
 def test_overwritten_sum_of_ledgers_stops_only_the_retiring(
     hosts: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The books of /status itself are garbage: the master goes on, and no folder is retired."""
+    """The ledger of /status itself is garbage: the master continues; no folder is retired."""
     with tree(hosts) as kazoo, client(hosts) as submitter:
         kazoo.set("/status", GARBAGE)
         with cluster(hosts, folder_ttl=0.3), client(hosts):

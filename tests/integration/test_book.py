@@ -1,4 +1,4 @@
-"""The book's own clients and workers still fit: raw tasks, plain statuses, at the book's paths."""
+"""The book's own clients and workers still work: raw tasks and plain statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client as its users see it: futures, batches, and what it does when things go wrong."""
+"""The client as its users see it: futures, batches, and its behaviour on errors."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_map_keeps_order_and_its_window(hosts: str) -> None:
 
 
 def test_map_stops_waiting_at_its_timeout(hosts: str) -> None:
-    """Where nobody runs the tasks, map ends with TimeoutError after the time given."""
+    """If no worker runs the tasks, map ends with TimeoutError after the given time."""
     with client(hosts) as submitter, pytest.raises(TimeoutError):
         next(submitter.map("echo", [b"never"], timeout=0.1))
 
@@ -196,7 +196,7 @@ def test_expired_session_does_not_end_the_wait(server: ZooKeeperServer, hosts: s
 
 
 def test_wait_outlasts_the_primary(hosts: str) -> None:
-    """The primary leaves office while a client waits: the backup master assigns the task."""
+    """The primary steps down while a client waits: the backup master assigns the task."""
     with contextlib.ExitStack() as office, tree(hosts) as kazoo:
         office.enter_context(master(hosts))
         eventually(lambda: kazoo.exists("/master"), what="somebody is in office")
@@ -209,7 +209,7 @@ def test_wait_outlasts_the_primary(hosts: str) -> None:
 
 
 def test_wait_outlasts_zookeeper(tmp_path: Path) -> None:
-    """ZooKeeper is killed and started again while a client waits: the wait goes on and ends."""
+    """ZooKeeper is killed and restarted while a client waits: the wait continues and ends."""
     with (
         ZooKeeperServer(tmp_path) as own,
         tree(own.hosts),

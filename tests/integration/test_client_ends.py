@@ -1,4 +1,4 @@
-"""The end of a client: closed, interrupted, forked, and what it then says of its tasks."""
+"""The end of a client: closed, interrupted, forked, and the final state of its futures."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_a_program_that_closes_nothing(proxy: Proxy, chroot: str) ->
 
 
 def test_a_callback_does_not_end_the_client(hosts: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Its thread goes on after SystemExit: results arrive, and the next task is run."""
+    """Its thread continues after SystemExit: results arrive, and the next task is run."""
 
     def leave(_future: object) -> None:
         raise SystemExit("from a callback")

@@ -1,4 +1,4 @@
-"""Clocks that jump: what is decided rests on the monotonic clock, whatever the wall clock shows."""
+"""Clocks that jump: decisions depend on the monotonic clock, not on the wall clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Clock:
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""A long list of pending tasks: the primary does not spend its time on reading it again."""
+"""A long list of pending tasks: the primary does not spend its time on rereading it."""
 
 from __future__ import annotations
 

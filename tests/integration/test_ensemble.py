@@ -1,4 +1,4 @@
-"""Three ZooKeeper servers, of which some or all die: sessions live on, and so does the work."""
+"""Three ZooKeeper servers, some or all of which die: sessions and work continue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ensemble() -> Iterator[Ensemble]:
 
 @pytest.fixture
 def cluster(ensemble: Ensemble, nowhere: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(ensemble.hosts + nowhere, tmp_path) as running:
         yield running
 
@@ -68,7 +68,7 @@ def connections(role: Process) -> int:
 
 
 def test_leader_killed(ensemble: Ensemble, cluster: Cluster) -> None:
-    """Scenario 20: work goes on once another one leads; no session ends, and no task runs twice."""
+    """Scenario 20: work continues under a new leader; no session ends, no task runs twice."""
     master, process = cluster.master(timeout=T), cluster.worker("brief", timeout=T)
     epoch = cluster.in_office(master)
     worker = cluster.ready(process)

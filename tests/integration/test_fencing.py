@@ -1,4 +1,4 @@
-"""Whoever was away too long: its writes are refused, and its attempts stop before others start."""
+"""A role that was away too long: writes are refused; attempts stop before others start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ at the most."""
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""A connection that says nothing costs a part of a session's time, and never keeps one alive."""
+"""A silent connection costs a part of a session's time, and never keeps one alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masters and workers on hosts whose names cannot stand in a path."""
+"""Masters and workers on hosts whose names are invalid in a path."""
 
 from __future__ import annotations
 

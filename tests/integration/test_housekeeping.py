@@ -1,4 +1,4 @@
-"""What the primary clears away, and that the books show it."""
+"""The primary's removals, and their record in the ledgers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def leave_statuses(kazoo: KazooClient, count: int, client_id: str = GONE) -> Non
 
 
 def test_unread_statuses_expire_and_are_booked(hosts: str) -> None:
-    """Statuses nobody takes are removed after --status-ttl; the books say how many."""
+    """Statuses not taken are removed after --status-ttl; the ledgers say how many."""
     submitter = client(hosts)
     futures = submitter.submit_many([b"x"] * 300, executor="echo")
     submitter.close()
@@ -63,7 +63,7 @@ def test_unread_statuses_expire_and_are_booked(hosts: str) -> None:
 
 
 def test_statuses_of_the_books_clients_expire(hosts: str) -> None:
-    """A plain status nobody takes is removed after --status-ttl."""
+    """A plain status that is not taken is removed after --status-ttl."""
     with tree(hosts) as kazoo, book_client(hosts) as theirs:
         with master(hosts), BookWorker(hosts):
             name = theirs.submit(b"x")
@@ -271,7 +271,7 @@ def test_registered_worker_without_a_folder_gets_one(hosts: str) -> None:
 
 
 def test_housekeeping_of_an_old_epoch_changes_nothing(hosts: str) -> None:
-    """A primary that was replaced removes nothing any more; the one in office does."""
+    """A primary that was replaced removes nothing any more; the current one does."""
     now = 0.0
 
     def clean(cleaner: Cleaner) -> None:

@@ -1,4 +1,4 @@
-"""What each role may not do in a locked tree, tried with its own credentials and a raw client."""
+"""What each role may not do in a locked tree, tried with its credentials and raw kazoo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A follower that lags: it serves what was true before, and nobody may act on that."""
+"""A follower that lags serves an older state, and no role may act on that."""
 
 from __future__ import annotations
 

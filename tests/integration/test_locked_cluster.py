@@ -1,4 +1,4 @@
-"""A locked cluster at work: real processes, over TLS, known by passwords or by certificates."""
+"""A locked cluster at work: real processes, over TLS, with passwords or certificates."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Cluster:
     folder: Path
 
     def options(self, name: str) -> list[str]:
-        """How somebody gets in. Whoever has a password shows a certificate of nobody's besides."""
+        """An identity's login options. With a password, the certificate belongs to no role."""
         files = name if self.scheme == "x509" else "operator"
         options = [
             f"--hosts={self.hosts}",
@@ -71,7 +71,7 @@ class Cluster:
         return options
 
     def mwctl(self, name: str, *arguments: object) -> Ended:
-        """Call `mwctl` as somebody."""
+        """Call `mwctl` with one of the identities."""
         return mwctl(*arguments, *self.options(name), limit=60)
 
     def process(self, name: str, number: int, *arguments: str) -> Process:
@@ -82,7 +82,7 @@ class Cluster:
         return Process(log.stem, masterworker_command(name, *arguments, *options), log=log)
 
     def login(self, name: str) -> Login:
-        """What somebody shows to ZooKeeper, for Python."""
+        """The login of one of the identities, for Python."""
         files = name if self.scheme == "x509" else "operator"
         tls = Tls(
             ca=str(self.folder / "authority.pem"),
@@ -93,7 +93,7 @@ class Cluster:
         return Login(Credentials.parse(text) if self.scheme == "digest" else None, tls)
 
     def identity(self, name: str) -> str:
-        """What ZooKeeper knows somebody by."""
+        """ZooKeeper's name for one of the identities."""
         credentials = self.login(name).credentials
         return credentials.id if credentials else f"x509:CN={name},O=Example"
 
@@ -109,7 +109,7 @@ class Cluster:
 
 @pytest.fixture(scope="module", params=["digest", "x509"])
 def cluster(secure: ZooKeeperServer, folder: Path, request: pytest.FixtureRequest) -> Cluster:
-    """A locked tree of which nobody makes use yet."""
+    """A locked tree that is not used yet."""
     cluster = Cluster(f"{secure.secure_hosts}/{request.param}", request.param, folder)
     cluster.lock()
     return cluster

@@ -1,4 +1,4 @@
-"""The main job: many tasks through the whole system while processes die in the middle of it."""
+"""The main job: many tasks through the whole system while processes die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masters as real processes: elected, killed at each step, relieved; assigning as it must be."""
+"""Masters as real processes: elected, killed at each step, replaced; and assignment."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.waiting import DEADLINE, eventually
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
 
 def terms(*masters: Process) -> int:
-    """How many terms of office these masters say they entered."""
+    """How many terms as primary these masters have logged."""
     return sum(master.log.read_text().count("is the primary, epoch") for master in masters)
 
 
@@ -53,7 +53,7 @@ def test_one_of_three_masters_is_primary(cluster: Cluster) -> None:
 
 
 def test_sigterm_hands_the_office_over_at_once(cluster: Cluster) -> None:
-    """A primary asked to end leaves office itself: a backup need not wait for its session's end."""
+    """A primary asked to stop steps down at once: a backup need not wait for its session."""
     primary = cluster.master()
     cluster.in_office(primary)
     backup = cluster.master()
@@ -106,7 +106,7 @@ def test_primary_killed_while_elected_or_assigning(cluster: Cluster, step: str) 
     ],
 )
 def test_primary_killed_while_cleaning(cluster: Cluster, step: str) -> None:
-    """Wherever it dies, the next one removes what is left, and the books still balance."""
+    """Wherever it dies, the next one removes what is left, and the audit finds no loss."""
     with Client(cluster.hosts) as gone:
         gone.submit_many([b""] * 3, executor="brief")
         gone.flush(DEADLINE)
@@ -146,7 +146,7 @@ def test_reply_to_the_primary_lost(cluster: Cluster, proxy: Proxy, chroot: str, 
 
 
 def test_queue_drains_when_a_worker_joins(cluster: Cluster) -> None:
-    """Tasks that nobody can run wait, and a worker that joins is reason enough to look again."""
+    """Tasks that no worker can run wait; a worker that joins makes the primary look again."""
     futures = cluster.client.submit_many([b""] * 8, executor="brief")
     cluster.in_office(cluster.master())
     stranger = cluster.ready(cluster.worker("wait"))
@@ -175,7 +175,7 @@ def test_task_created_again_between_two_looks(cluster: Cluster) -> None:
 
 
 def test_task_handed_back_between_two_looks(cluster: Cluster) -> None:
-    """A task that went to a worker and came back while the primary was paused is assigned anew."""
+    """A task that returned from a worker while the primary was paused is assigned again."""
     master = cluster.master(timeout=LASTING)
     leaver = cluster.worker("wait", grace=0.0)
     future = cluster.client.submit(b"go", executor="wait")

@@ -31,7 +31,7 @@ TAKEN_OVER = {"both": recovery(DOOMED), "to_server": recovery(DOOMED), "to_clien
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
@@ -102,7 +102,7 @@ def test_worker_that_hears_nothing_is_given_up_without_traffic(
 def test_primary_in_a_hole_is_relieved(
     cluster: Cluster, proxy: Proxy, chroot: str, direction: Direction
 ) -> None:
-    """Scenario 24: a backup takes office and does all the work, once; the old primary stands by."""
+    """Scenario 24: a backup is elected and does all the work once; the old primary waits."""
     cluster.ready(cluster.worker("brief"))
     cut_off = cluster.master(hosts=proxy.hosts(chroot), timeout=DOOMED)
     assert cluster.in_office(cut_off) == 1

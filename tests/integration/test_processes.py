@@ -84,7 +84,7 @@ def test_tail_is_bounded(tmp_path: Path) -> None:
 
 
 def test_pause_and_resume(tmp_path: Path) -> None:
-    """A paused process does nothing, and goes on where it was."""
+    """A paused process does nothing, and continues where it was."""
     code = "import time\nwhile True: print('tick', flush=True); time.sleep(0.005)"
     with python(code, tmp_path / "log") as process:
         eventually(process.tail, what="the first tick")

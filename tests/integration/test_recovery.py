@@ -1,4 +1,4 @@
-"""Dead workers: their tasks go on elsewhere, soon, and each has one status in the end."""
+"""Dead workers: their tasks soon continue elsewhere, and each ends with one status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import DEADLINE, eventually
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""What somebody breaks in the tree under a running cluster, and how the cluster goes on."""
+"""Damage to the tree under a running cluster, and how the cluster continues."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def the_worker(kazoo: KazooClient) -> str:
 
 
 def test_worker_whose_folder_was_removed_begins_anew(hosts: str) -> None:
-    """It registers under another id at once, with nobody's help."""
+    """It registers under another id at once, without help."""
     with tree(hosts) as kazoo, worker(hosts):
         before = the_worker(kazoo)
         kazoo.delete(f"/assign/{before}")
@@ -51,7 +51,7 @@ def test_worker_whose_folder_was_removed_begins_anew(hosts: str) -> None:
 
 
 def test_worker_whose_folder_was_removed_gets_tasks_again(hosts: str) -> None:
-    """Whether the primary makes its folder anew first, or the worker registers anew first."""
+    """Either the primary recreates its folder first, or the worker registers again first."""
     with tree(hosts) as kazoo, cluster(hosts), client(hosts) as submitter:
         assert submitter.submit(b"x", executor="echo").result(20) == b"x"
         kazoo.delete(f"/assign/{the_worker(kazoo)}")
@@ -134,7 +134,7 @@ def test_session_that_expires_does_not_end_a_client_at_work(hosts: str) -> None:
 def test_client_whose_folder_was_made_anew_hears_of_results(
     hosts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its books were closed while it waited: it has a new folder, and a new watch on that."""
+    """Its ledger was removed while it waited: it has a new folder, and a new watch on it."""
     missed = threading.Event()
 
     class Watched(Listing):

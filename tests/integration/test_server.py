@@ -1,4 +1,4 @@
-"""The private ZooKeeper server and the ensemble do what the tests that stand on them trust."""
+"""The private ZooKeeper server and the ensemble, as far as tests depend on them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_taken_port_is_named() -> None:
 
 
 def test_port_lost_while_starting_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody takes the chosen port before ZooKeeper has it: another one is tried."""
+    """Another process takes the chosen port before ZooKeeper does: another one is tried."""
     with socket.create_server(("127.0.0.1", *free_ports(1))) as taken:
         lost = taken.getsockname()[1]
         choices = iter([[lost], free_ports(1)])

@@ -1,4 +1,4 @@
-"""ZooKeeper answers an election with an error: it is retried or the master ends, never idle."""
+"""ZooKeeper answers an election with an error: the master retries or ends, never idles."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ STEPS = {
     "reading whether it won": (Op.MULTI_READ, "/master\0"),
     "listing the assignments": (Op.GET_CHILDREN, "/assign"),
 }
-"""The requests on the way into office and of the first round there, in their order."""
+"""The requests of an election and of the primary's first round, in their order."""
 
 ERRORS = {"session expired": -112, "system error": -1, "no auth": -102}
-"""The first is over with a new session; nobody knows what the others mean for what comes next."""
+"""The first ends with a new session; the effect of the others is not known in advance."""
 
 
 class Standing(threading.Thread):
@@ -53,7 +53,7 @@ class Standing(threading.Thread):
 def test_error_at_a_step_of_election(
     hosts: str, chroot: str, proxy: Proxy, step: str, error: str
 ) -> None:
-    """It is elected and works, or it ends and has left office: there is never an idle primary."""
+    """It is elected and works, or ends and has stepped down: no primary is ever idle."""
     op, about = STEPS[step]
     nth = 2 if step == "reading whether it won" else 1
     containing = (chroot + about).encode()

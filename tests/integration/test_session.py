@@ -1,4 +1,4 @@
-"""A session whose connection is away for a while."""
+"""A session whose connection is lost for a while."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_unknown_host_is_named_at_once() -> None:
 def test_one_unknown_host_of_several_is_a_warning(
     server: ZooKeeperServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The others serve, and whoever starts it learns of the typo."""
+    """The other servers are used, and the log names the typo."""
     with session(f"{UNKNOWN}:2181,{server.hosts}"):
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert f"unknown host {UNKNOWN}" in caplog.text

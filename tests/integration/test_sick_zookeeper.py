@@ -1,4 +1,4 @@
-"""A ZooKeeper server that is ill: it stalls, or its disk is full. Each test has one of its own."""
+"""A faulty ZooKeeper server: it stalls, or its disk is full. Each test has its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of a cluster while it works."""
+"""The counts of a cluster while it works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS with a real ZooKeeper: what goes wrong with certificates, and what is said of it."""
+"""TLS with a real ZooKeeper: problems with certificates, and their error messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def secure(folder: Path) -> Iterator[ZooKeeperServer]:
 
 
 def tls(folder: Path, name: str = "alice", ca: str = "authority", password: str = "") -> Tls:
-    """Somebody's files."""
+    """The files of one identity."""
     cert, key = str(folder / f"{name}.crt"), str(folder / f"{name}.key")
     return Tls(str(folder / f"{ca}.pem"), cert, key, password)
 
@@ -150,7 +150,7 @@ def test_tls_and_no_tls_do_not_meet(secure: ZooKeeperServer, folder: Path) -> No
     ],
 )
 def test_unusable_files(folder: Path, file: str, name: str, password: str, said: str) -> None:
-    """A wrong file is named before anything is connected; nobody is asked for a password."""
+    """An invalid file is named before any connection; no password is prompted for."""
     cert, key = str(folder / f"{name}.crt"), str(folder / f"{name}.key")
     with pytest.raises(BadConfiguration, match=said) as refused:
         Session("127.0.0.1:1", login=Login(tls=Tls(str(folder / file), cert, key, password)))

@@ -1,4 +1,4 @@
-"""An error code that kazoo does not know: its thread dies of it, and says so to nobody."""
+"""An error code unknown to kazoo, which silently ends kazoo's thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = -4242
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
@@ -26,7 +26,7 @@ def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
 def test_role_whose_kazoo_thread_dies(
     cluster: Cluster, proxy: Proxy, chroot: str, role: str
 ) -> None:
-    """Scenario 34: it notices within its session's timeout, starts anew, and all work is done."""
+    """Scenario 34: it notices within its session timeout, restarts, and all work is done."""
     struck = (proxy.hosts(chroot), DOOMED)
     hosts, timeout = struck if role == "master" else ("", None)
     master = cluster.master(hosts=hosts, timeout=timeout)

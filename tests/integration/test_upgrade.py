@@ -1,4 +1,4 @@
-"""A tree of the first version, taken over by programs of today; and what those leave for it."""
+"""A tree of the first version, used by current programs, and what they leave for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def everything(kazoo: KazooClient, path: str) -> dict[str, bytes]:
 
 
 def test_tree_of_the_first_version_is_taken_over(hosts: str) -> None:
-    """Every task in it finishes, every status stays, and the books balance."""
+    """Every task in it finishes, every status stays, and the audit finds no loss."""
     reader = Tally("read")
     with tree(hosts) as kazoo:
         put(kazoo, f"/status/{CLIENT}", "ledger")  # 9 accepted, 4 taken, 2 expired: 3 to come

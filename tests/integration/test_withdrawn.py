@@ -1,4 +1,4 @@
-"""A worker that cannot run an executor for a while: its tasks go to others, and none is lost."""
+"""A worker that cannot run an executor for a while: its tasks move, and none is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker cannot record, whatever the reason, is set aside or waits; the worker goes on."""
+"""An outcome that a worker cannot record is set aside or waits; the worker continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers as real processes: what they record, what they hand back, what they survive."""
+"""Workers as real processes: their records, handing back tasks, and surviving faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.waiting import DEADLINE, eventually
 
 @pytest.fixture
 def cluster(hosts: str, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of nobody yet."""
+    """A cluster without processes yet."""
     with Cluster(hosts, tmp_path, PATIENT) as running:
         yield running
 
@@ -38,7 +38,7 @@ def test_reply_to_a_worker_lost(cluster: Cluster, proxy: Proxy, chroot: str, abo
 
 
 def test_two_workers_of_one_name_both_work(cluster: Cluster) -> None:
-    """A name is no identity: each has an id of its own, and tasks of its own."""
+    """A name is not an identity: each worker has its own id and its own tasks."""
     cluster.in_office(cluster.master())
     one, other = (cluster.worker("wait", slots=1, name="twin") for _ in range(2))
     twins = {cluster.ready(one), cluster.ready(other)}

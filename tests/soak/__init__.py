@@ -1,1 +1,1 @@
-"""A long steady load on a real cluster, and a judgement of whether anything grows with it."""
+"""A long steady load on a real cluster, and a check whether any resource grows with it."""

@@ -1,4 +1,4 @@
-"""`make soak`: a long load on a cluster of our own, judged. Exit code 1 if anything grew."""
+"""`make soak`: a long load on a cluster of our own. Exit code 1 if a resource grew."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main(
     workers: int,
     directory: Path,
 ) -> None:
-    """Run the load, sample it, judge it, and write the report."""
+    """Run the load, sample it, evaluate the samples, and write the report."""
     if directory.exists() and any(directory.iterdir()):
         raise click.BadParameter("it is not empty: name a new one", param_hint="--run")
     began = time.strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -1,15 +1,15 @@
-"""Whether anything grew: a pure judgement of the samples of a soak run, by stated bounds.
+"""Checks whether anything grew: a pure evaluation of a soak run's samples against fixed bounds.
 
 A figure is a series over the time of the load, and two readings of an idle cluster: one before the
-load and one after it. There are three ways to fail:
+load and one after it. There are three checks of growth:
 
-- *trend*: the slope over the last two thirds of the load, times their length, is above a bound. The
+- *trend*: the slope over the last two thirds of the load, times their length, exceeds a bound. The
   slope is the median of the slopes of all pairs of samples (Theil 1950, Sen 1968), so a garbage
   collection or a busy minute does not decide it.
-- *thirds*: the median of the last third is above that of the first by more than a bound.
+- *thirds*: the median of the last third exceeds that of the first by more than a bound.
 - *return*: the idle cluster has more of something after the load than before.
 
-and for what must not pass a level at all, *most*: the largest sample.
+For figures with an absolute limit there is also *most*: the largest sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure of a run: its samples under load, and what it was when idle."""
+    """One figure of a run: its samples under load, and its values when idle."""
 
     name: str
     load: list[tuple[float, float]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure held against one bound."""
+    """One figure compared with one bound."""
 
     figure: str
     check: str

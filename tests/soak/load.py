@@ -1,7 +1,7 @@
-"""The load: tasks at a steady pace, by one client that stays and others that come and go.
+"""The load: tasks at a steady pace, from one client that stays and others that come and go.
 
-It is a process of its own, so that what clients keep is measured apart. Every task is due at a time
-fixed in advance: after a slow moment the load catches up, and the count comes out as planned.
+It runs in its own process, so that the memory of clients is measured separately. Every task is due
+at a time fixed in advance: after a slow moment the load catches up, and the count is as planned.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DEADLINE: Final = 120.0
 
 @dataclass
 class Tally:
-    """What came of the tasks, counted by the clients' threads."""
+    """The outcomes of the tasks, counted by the clients' threads."""
 
     submitted: int = 0
     done: int = 0
@@ -64,12 +64,12 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, count: int) -> None:
-        """Tasks are on their way."""
+        """Tasks were submitted."""
         with self._lock:
             self.submitted += count
 
     def leave(self, count: int) -> None:
-        """A client goes, and left this many tasks behind."""
+        """A client leaves, with this many unfinished tasks."""
         with self._lock:
             self.clients += 1
             self.left_behind += count

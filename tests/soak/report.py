@@ -1,4 +1,4 @@
-"""What a run came to: report.json for programs, report.md for people, and its charts."""
+"""The result of a run: report.json for programs, report.md for people, and its charts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BYTES: Final = ("rss", "pss", "heap", "resident", "data", "childrens-memory")
 
 @dataclass(frozen=True)
 class Report:
-    """All that came out. `settings` say what was run, and where."""
+    """All results. `settings` are the parameters and the environment of the run."""
 
     ok: bool
     settings: Mapping[str, object]
@@ -46,7 +46,7 @@ def conclude(
     findings: Sequence[Finding],
     audit: AuditReport,
 ) -> Report:
-    """The run is good if every bound is kept, every task ended, and the audit balances."""
+    """The run is good if every bound is kept, every task ended, and the audit found no loss."""
     by_name = {figure.name: figure for figure in figures}
     tasks = {
         name.removeprefix("tasks."): figure.load[-1][1]

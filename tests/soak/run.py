@@ -1,8 +1,8 @@
-"""One run: a cluster, a load on it, a worker that comes and goes, and a sample every few seconds.
+"""One run: a cluster, a load on it, a worker that restarts, and a sample every few seconds.
 
-before   a short load, then rest: the level that an idle cluster has
+before   a short load, then rest: the level of an idle cluster
 load     the load itself
-after    rest again: everything that the load brought must be gone
+after    rest again: everything caused by the load must be gone
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BEFORE, LOAD, AFTER = "before", "load", "after"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. Seconds; a status and a client's books live for `ttl` of them."""
+    """The parameters. Seconds; a status and a client's ledger live for `ttl` of them."""
 
     tasks: int
     seconds: float
@@ -147,8 +147,8 @@ class Run:
     def _rest(self, cluster: Cluster, phase: str, idle: float | None = None) -> float:
         """Wait until the master has cleaned up, take samples, and return the count of znodes.
 
-        A client's last status goes one time to live after it came, its books another one later;
-        the master looks for them every tenth of that, or at least every minute.
+        A client's last status is removed one time to live after it arrived, its ledger another one
+        later; the master checks every tenth of that, or at least every minute.
         """
         until = time.monotonic() + 4 * self._plan.ttl + 60
         while time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""The judgement of a soak run: what leaks is caught, what is only noisy is not."""
+"""The evaluation of a soak run: leaks are found, and noise alone is not reported."""
 
 from __future__ import annotations
 

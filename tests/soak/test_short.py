@@ -1,4 +1,4 @@
-"""The soak run itself, for a few seconds: that it measures and judges what it says."""
+"""The soak run itself, for a few seconds: it measures and evaluates as documented."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The house: which floor may import which, proved from the source of every module.
+"""The layers and which may import which, checked in the source of every module.
 
     4  roles, execution, dev, cli
     3  zookeeper        the only importer of kazoo
     2  decisions        pure
     1  words            pure
 
-The façade `masterworker` and `__main__` stand above all. Every import counts, also those inside
-functions and those for type checkers: a floor that needs a name from above is in the wrong place.
+The façade `masterworker` and `__main__` are above all layers. Every import counts, including those
+inside functions and for type checkers: no layer may need a name from a higher one.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Floor 2: what to do, decided by pure functions of a snapshot and a time. No I/O."""
+"""Layer 2: decisions, as pure functions of a snapshot and a time. No I/O."""

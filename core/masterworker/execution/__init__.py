@@ -1,1 +1,1 @@
-"""Floor 4: how an attempt is run. Plugins, process slots, the child process, the guardian."""
+"""Layer 4: running attempts. Plugins, process slots, the child process, the guardian."""

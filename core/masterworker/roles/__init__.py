@@ -1,1 +1,1 @@
-"""Floor 4: the roles. Master, worker and client, each one loop around the decisions below."""
+"""Layer 4: the roles. Master, worker and client each run one loop around the decisions."""

@@ -1,1 +1,1 @@
-"""The shared vocabulary: records, paths, limits and errors. No I/O, no clock, no threads."""
+"""Layer 1: the shared vocabulary of records, paths, limits and errors. No I/O, clock or threads."""

@@ -1,1 +1,1 @@
-"""Floor 3: ZooKeeper. Nothing outside this package imports kazoo."""
+"""Layer 3: access to ZooKeeper. No module outside this package imports kazoo."""
