@@ -36,7 +36,7 @@ def load_configuration(path: Path) -> dict[str, dict[str, Any]]:
     unknown = sorted(document.keys() - {"executors"})
     if unknown:
         raise BadConfiguration(
-            f"{path}: unknown key {unknown[0]!r}: what an executor is to know stands in a table "
+            f"{path}: unknown key {unknown[0]!r}: put an executor's settings into a table "
             "[executors.NAME]"
         )
     tables = document.get("executors", {})

@@ -140,7 +140,7 @@ class ChildOutput:
             self._partial = b""
         if self._dropped_lines:
             logger.warning(
-                "%s: %d more lines with %d bytes of output are not logged; an attempt has %d lines "
+                "%s: %d more lines with %d bytes of output are not logged; the limit is %d lines "
                 "and %d bytes",
                 self._subject,
                 self._dropped_lines,

@@ -236,7 +236,9 @@ def _report(found: Found, tables: Mapping[str, Any]) -> dict[str, Any]:
     try:
         executors = load(found.name, found.module)
         if len(executors) > MAX_EXECUTORS:
-            raise ValueError(f"{len(executors)} executors; a plugin brings at most {MAX_EXECUTORS}")
+            raise ValueError(
+                f"{len(executors)} executors; a plugin can register at most {MAX_EXECUTORS}"
+            )
         return {"executors": [_row(one, tables) for one in executors.values()]}
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
         return {"broken": evidence(error)}

@@ -261,7 +261,7 @@ class ChildProcess:
         if code >= 0:
             return f"exit code {code}"
         if code == -signal.SIGKILL:
-            return "killed by SIGKILL, but not by its worker: see dmesg if memory ran short"
+            return "killed by SIGKILL, but not by its worker: check dmesg for an out-of-memory kill"
         return f"killed by {_SIGNALS.get(-code, f'signal {-code}')}"
 
 

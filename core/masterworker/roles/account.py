@@ -186,7 +186,10 @@ class Account:
             self.openings += 1
             self._give_up_under_way()
         elif refusal.code == Code.NO_AUTH:
-            raise NotAuthorized(f"ZooKeeper denied this client to create {self.folder}")
+            raise NotAuthorized(
+                f"ZooKeeper denied creating {self.folder}: check the client's identity and the "
+                "clients named to `mwctl acl init`"
+            )
         found = session.get(self.folder)
         if found is None:
             raise MasterworkerError(f"{self.folder} cannot be created: {refusal}")
@@ -259,7 +262,7 @@ class Account:
         self._read_books(session)
 
     def _denied(self, refusal: Refusal) -> NotAuthorized:
-        return NotAuthorized(f"ZooKeeper denied this client to write {self.folder}: {refusal}")
+        return NotAuthorized(f"ZooKeeper denied writing {self.folder}: {refusal}")
 
 
 def _why(submission: Submission, refusal: Refusal) -> MasterworkerError:

@@ -203,7 +203,7 @@ class Courier:
             failure = error
         except Exception as error:
             log.exception("the client's thread stopped because of a bug in masterworker")
-            failure = MasterworkerError(f"the client's thread stopped by a bug: {error!r:.500}")
+            failure = MasterworkerError(f"a bug stopped the client's thread: {error!r:.500}")
         except BaseException:  # threads ignore SystemExit silently
             log.exception("the client's thread stopped")
             raise

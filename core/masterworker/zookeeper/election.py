@@ -38,7 +38,7 @@ class Election:
         announcement = Create(paths.master(self._me.id), self._record, ephemeral=True)
         refusal = self._session.commit([announcement]).wait()
         if refusal is not None and refusal.code == Code.NO_AUTH:
-            raise NotAuthorized(f"ZooKeeper does not let this process be a master: {_WHY}")
+            raise NotAuthorized(f"ZooKeeper denied the registration of this master: {_WHY}")
         if refusal is not None and refusal.code != Code.NODE_EXISTS:
             raise MasterworkerError(f"cannot announce master {self._me.id}: {refusal}")
 
@@ -89,7 +89,7 @@ class Election:
         ).wait()
         failpoint("election.after-commit")
         if isinstance(refusal, Refusal) and refusal.code == Code.NO_AUTH:
-            raise NotAuthorized(f"ZooKeeper does not let this master run for election: {_WHY}")
+            raise NotAuthorized(f"ZooKeeper denied the election of this master: {_WHY}")
 
 
 def _owner(znode: object) -> str:

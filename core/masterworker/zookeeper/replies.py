@@ -68,7 +68,7 @@ class Reply(Generic[T]):
                 f"no answer to {self._what} in time: the session was given up"
             ) from None
         except (SessionExpiredError, ConnectionClosedError) as error:
-            self.abandon(f"{type(error).__name__} at {self._what}")
+            self.abandon(f"{type(error).__name__} during {self._what}")
             raise SessionLost(f"the session ended during {self._what}") from error
         except ConnectionLoss as error:
             raise ConnectionLost(f"the connection broke during {self._what}") from error

@@ -137,7 +137,7 @@ class Session:
             self.close(timeout=0.5)
             if not isinstance(error, ConnectionLost | SessionLost):
                 raise
-            raise Unavailable(f"ZooKeeper at {self.hosts} does not answer now: {error}") from error
+            raise Unavailable(f"ZooKeeper at {self.hosts} is not answering: {error}") from error
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End the session, so that its ephemeral znodes vanish at once. Can be called twice.

@@ -98,18 +98,19 @@ def trouble(hosts: str, failure: BaseException | None, tls: Tls | None) -> Unava
         return NotTrusted(
             f"ZooKeeper at {hosts} is not trusted: {failure.verify_message.rstrip('.')}. Its "
             f"certificate must be signed by an authority in {tls.ca}, be valid now, and name the "
-            "host as it stands in --hosts"
+            "host as given in --hosts"
         )
     reason = str(getattr(failure, "reason", None) or failure)
     if is_distrust(failure):
         shown = f"the certificate in {tls.cert}" if tls.cert else "no certificate"
         return NotTrusted(
-            f"ZooKeeper at {hosts} ended the TLS handshake ({reason}); it was shown {shown}: give "
-            "--tls-cert and --tls-key with a certificate that its ssl.trustStore trusts"
+            f"ZooKeeper at {hosts} ended the TLS handshake ({reason}); it received "
+            f"{shown}: give --tls-cert and --tls-key with a certificate that its ssl.trustStore "
+            "trusts"
         )
     if isinstance(failure, ssl.SSLError | ConnectionResetError):
         return Unavailable(
-            f"no TLS with ZooKeeper at {hosts} ({reason}): is it the port that its zoo.cfg calls "
-            "secureClientPort?"
+            f"no TLS connection to ZooKeeper at {hosts} ({reason}): check that the port is the "
+            "secureClientPort of its zoo.cfg"
         )
     return None

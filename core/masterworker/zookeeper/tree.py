@@ -42,7 +42,7 @@ def _missing(session: Session) -> list[str]:
     try:
         found = session.read(paths.FOLDERS)
     except (ConnectionLost, SessionLost) as error:
-        raise Unavailable(f"ZooKeeper at {session.hosts} does not answer now: {error}") from error
+        raise Unavailable(f"ZooKeeper at {session.hosts} is not answering: {error}") from error
     return [path for path, znode in zip(paths.FOLDERS, found, strict=True) if znode is None]
 
 
