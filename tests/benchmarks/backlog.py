@@ -130,7 +130,7 @@ def measure(tasks: int, seconds: float, session_timeout: float, folder: Path) ->
             yield f"{count} more within {seconds:.0f} s, all {pending(session):,} pending"
             yield f"  master meanwhile: {after.share_since(before):.1%} of a processor"
             terms = Inspection(session).status().epoch
-            yield f"  terms of office so far: {terms}"
+            yield f"  terms as primary so far: {terms}"
             yield (
                 f"  master's memory: {after.resident / MIB:.0f} MiB, at most "
                 f"{after.peak / MIB:.0f} MiB; with an empty queue {idle.resident / MIB:.0f} MiB"

@@ -63,7 +63,7 @@ class Conservation:
         if len(life.steps) > 1:
             first = life.steps[0].zxid
             self._report(
-                change, Promise.ACCEPTED_TWICE, f"was created anew; first accepted by {first:#x}"
+                change, Promise.ACCEPTED_TWICE, f"was created again; first accepted by {first:#x}"
             )
             return
         other = self._by_token.setdefault(life.token, life.task)

@@ -109,7 +109,7 @@ def _arm(strike: Strike, patience: float) -> None:
         strike.until(lambda: victim.pid not in (None, before), BACK_DEADLINE)
         armed = strike.pid = victim.pid
         if armed in (None, before):
-            raise Skipped(f"{victim.name} was not started anew")
+            raise Skipped(f"{victim.name} was not restarted")
 
         def struck() -> bool:
             return armed in victim.exit_codes or victim.paused

@@ -40,7 +40,7 @@ class Fencing:
         if not (isinstance(first, Check) and first.path == paths.EPOCH):
             self._stale(transaction, "does not check /epoch")
         elif transaction.session != story.holder:
-            self._stale(transaction, "is not in office")
+            self._stale(transaction, "is not the primary")
 
     def _own(self, transaction: Transaction, change: Change) -> None:
         """A task that is neither a master's nor this worker's may not be moved."""
@@ -64,7 +64,7 @@ class Fencing:
 
     def _stale(self, transaction: Transaction, what: str) -> None:
         story = self._story
-        master = story.masters.get(transaction.session, "nobody we know")
+        master = story.masters.get(transaction.session, "an unknown session")
         written = [operation.path for operation in transaction.operations[:5]]
         self._findings.add(
             Finding(

@@ -59,7 +59,7 @@ def judge(transactions: Iterable[Transaction], said: Journals, *, left_out: int 
             "faults carried out": len(reach.faults),
             "faults skipped": len(said.faults) - len(reach.faults),
             "stalls of the machine": len(said.stalls),
-            "terms of office": len(story.terms),
+            "terms as primary": len(story.terms),
             "worker incarnations": len(story.incarnations),
         },
         explained=explained,

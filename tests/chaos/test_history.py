@@ -137,7 +137,7 @@ def test_servers_are_merged_and_files_follow_one_another(tmp_path: Path) -> None
 
 
 def test_tail_that_one_server_alone_has_is_left_out(tmp_path: Path) -> None:
-    """At the end of any leader's epoch: nobody acknowledged it. One server alone is believed."""
+    """At the end of a leader's epoch, unacknowledged, it is left out. A sole server is believed."""
     agreed = [deletion(zxid(1, 1)), deletion(zxid(2, 1))]
     lone = server(tmp_path / "1", [*agreed[:1], deletion(zxid(1, 2)), *agreed[1:]])
     two = server(tmp_path / "2", agreed)

@@ -24,8 +24,8 @@ from masterworker.zookeeper.session import Session
 from tests.waiting import eventually
 
 SESSION_TIMEOUT = 10.0
-"""Seconds. A busy machine stands still for two or three: nobody's lease, half of this, may end over
-that, for what is interrupted runs again. A test that needs a session to end sooner says so."""
+"""Seconds. A busy machine can stall for two or three. No lease, half of this, may expire because of
+that, since interrupted attempts run again. Tests that need a shorter session set their own."""
 
 
 class Role(Protocol):

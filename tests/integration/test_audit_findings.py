@@ -316,7 +316,7 @@ def marks(kazoo: KazooClient, path: str = "/") -> dict[str, tuple[int, int, int,
 
 
 def test_audit_changes_nothing(hosts: str, kazoo: KazooClient) -> None:
-    """On a quiet tree with much amiss, every transaction id is afterwards what it was before."""
+    """On a quiet tree with many faults, an audit changes no transaction id."""
     for kind in (
         "a primary that is not announced",
         "a worker of a newer format",

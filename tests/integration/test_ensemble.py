@@ -16,8 +16,8 @@ from tests.integration.roles import NOISE, Cluster
 from tests.waiting import eventually
 
 T = 8.0
-"""Seconds; a role's session. An ensemble that comes back gives every session all of it anew, so a
-role that reconnects in less has lost nothing; and the lease, half of it, outlasts what a busy
+"""Seconds; a role's session timeout. An ensemble that comes back restarts it for every session, so
+a role that reconnects sooner has lost nothing. The lease, half of it, outlasts the time that a busy
 machine adds to an election."""
 
 OUTAGE = T + 0.5

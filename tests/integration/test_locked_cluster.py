@@ -116,8 +116,8 @@ def cluster(secure: ZooKeeperServer, folder: Path, request: pytest.FixtureReques
 
 
 def test_a_locked_cluster_works(cluster: Cluster) -> None:
-    """Tasks of two clients are done, also by another worker when theirs is killed; the books are
-    balanced, every znode has the list it should have, and no secret is to be seen anywhere."""
+    """Tasks of two clients are done, also by another worker when theirs is killed; the audit finds
+    no loss, every znode has the expected ACL, and no secret appears anywhere."""
     with (
         cluster.process("master", 1),
         cluster.process("worker", 1, "--executor=read", "--executor=echo") as first,

@@ -80,7 +80,7 @@ def test_ten_thousand_tasks_survive_the_primary_and_a_worker(cluster: Cluster) -
 
 
 def test_an_audit_in_the_middle_finds_nothing_amiss(cluster: Cluster) -> None:
-    """The books can be balanced from the tree alone while tens of thousands of tasks pass through
+    """The tree alone is enough to audit the cluster while tens of thousands of tasks pass through
     it, without a pause until the last audit."""
     over = threading.Event()
     session = Session(cluster.hosts)

@@ -45,7 +45,7 @@ def test_worker_in_a_hole_stops_its_attempts_in_time(
 ) -> None:
     """Scenarios 10 and 24: amid steady traffic it stops its attempts before T; then it heals.
 
-    However long the session lasts on the server: nobody else starts the task before the stop.
+    However long the session lasts on the server, no other worker starts the task before the stop.
     """
     cluster.in_office(cluster.master())
     cut_off = cluster.worker("wait", "brief", slots=3, hosts=proxy.hosts(chroot), timeout=DOOMED)

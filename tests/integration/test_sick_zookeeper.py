@@ -47,11 +47,11 @@ def fill(file: Path) -> None:
 
 
 def test_stall_of_less_than_a_session_recovers_nothing(tmp_path: Path, nowhere: str) -> None:
-    """Scenario 33: ZooKeeper stands still for 0.8 T: attempts pause, and go on where they were.
+    """Scenario 33: ZooKeeper stalls for 0.8 T: attempts pause, and continue where they were.
 
-    A worker is heard every T/6, so its session lives; the stall begins when it was just heard, to
-    leave room for a busy machine. A primary is heard every T/3 only and may lose its office over
-    it; that takes no task from anybody.
+    A worker sends a heartbeat every T/6, so its session survives. The stall starts just after one,
+    to leave room for a busy machine. A primary sends one only every T/3 and may lose its session;
+    no worker loses a task by that.
     """
     with (
         ZooKeeperServer() as server,

@@ -105,8 +105,8 @@ def test_the_server_refuses_us(secure: ZooKeeperServer, folder: Path) -> None:
 
 
 def test_certificates_are_replaced_at_work(tmp_path: Path) -> None:
-    """A session goes on when the authority and all certificates are made anew, also if half of the
-    files were written when it first tried to reconnect."""
+    """A session continues when the authority and all certificates are replaced, even if only half
+    of the files were written when it first tried to reconnect."""
     old, renewed = Authority(tmp_path), Authority(tmp_path, "next")
     old.key_store("server", addresses=["127.0.0.1"])
     old.sign("alice")

@@ -21,7 +21,7 @@ from .run import Plan, Run, measured
     "--minutes", type=click.FloatRange(min=0.02), default=40.0, help="Length of the load."
 )
 @click.option("--tasks", type=click.IntRange(min=1), default=1_000_000, help="Tasks to run in it.")
-@click.option("--ttl", type=float, default=30.0, help="Seconds that statuses and books are kept.")
+@click.option("--ttl", type=float, default=30.0, help="Seconds that statuses and ledgers are kept.")
 @click.option("--every", type=float, default=5.0, help="Seconds between two samples.")
 @click.option("--masters", type=click.IntRange(min=1), default=2, help="Master processes.")
 @click.option("--workers", type=click.IntRange(min=1), default=3, help="Worker processes.")

@@ -75,7 +75,7 @@ MEMORY: Final = {"trend": 8 * MIB, "thirds": 24 * MIB, "share": 0.05}
 RULES: Final = (
     Rule("*.rss", **MEMORY),
     Rule("*.pss", **MEMORY),
-    # This worker starts anew all the time, and its two slots only when they are needed: a slot has
+    # This worker restarts all the time, and its two slots only when they are needed: a slot has
     # two threads, a child, and four descriptors.
     Rule("restarted.threads", trend=2, thirds=2, back=2),
     Rule("restarted.descriptors", trend=4, thirds=4, back=4),

@@ -83,7 +83,7 @@ def test_one_wrong_result_is_too_much() -> None:
 
 
 def test_cost_of_a_task_is_between_two_samples() -> None:
-    """CPU seconds by the tasks done meanwhile; none for a process that was started anew."""
+    """CPU seconds by the tasks done meanwhile; none for a process that was restarted."""
     counts = [(1.0, 0), (3.0, 1_000), (0.5, 2_000), (1.0, 2_500)]
     samples = [
         Sample(at, LOAD, {"worker.cpu": cpu, "tasks.done": done})
