@@ -211,7 +211,7 @@ def test_death_is_reported(tmp_path: Path) -> None:
         os.kill(worker, signal.SIGKILL)
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith(f"mwctl: process worker-1 (pid {worker}) ended (SIGKILL)".encode()):
+            if line.startswith(f"mwctl: process worker-1 (pid {worker}) exited (SIGKILL)".encode()):
                 break
         else:
             pytest.fail("the worker's death was not reported")
@@ -219,7 +219,7 @@ def test_death_is_reported(tmp_path: Path) -> None:
         os.kill(zookeeper, signal.SIGKILL)
         _, stderr = process.communicate(timeout=DEADLINE)
     assert process.returncode == 69
-    assert f"(pid {zookeeper}) ended (SIGKILL)".encode() in stderr
+    assert f"(pid {zookeeper}) exited (SIGKILL)".encode() in stderr
 
 
 @pytest.mark.parametrize("end", ["TERM", "HUP", "QUIT", "HUP while it starts", "no terminal"])
@@ -277,7 +277,7 @@ def test_zookeeper_that_cannot_start_says_why(tmp_path: Path, servers: str) -> N
         TMPDIR=str(tmp_path / "tmp"),
     )
     assert done.returncode == 69
-    assert b"ended with exit code 3; its log ends:\n" in done.stderr
+    assert b"exited with code 3; the end of its log:\n" in done.stderr
     assert done.stderr.endswith(b"\n100000\nno such option\n")
     assert len(done.stderr) < 1_000
     assert (logs / "zookeeper-1.log").read_text().endswith("no such option\n")
@@ -293,7 +293,9 @@ def test_zookeeper_that_dies_during_the_start_is_named(monkeypatch: pytest.Monke
         return make(cluster, *arguments)
 
     monkeypatch.setattr(Cluster, "_process", kill_and_make)
-    with pytest.raises(Unavailable, match=r"ZooKeeper server .* ended with exit code -9; its log"):
+    with pytest.raises(
+        Unavailable, match=r"ZooKeeper server .* exited with code -9; the end of its log"
+    ):
         Cluster(workers=0).start()
 
 
@@ -327,7 +329,7 @@ def test_data_dir_has_one_cluster_at_a_time(tmp_path: Path) -> None:
     """Two ZooKeeper servers on one directory would ruin each other's data."""
     with (
         Cluster(masters=0, workers=0, data_dir=tmp_path),
-        pytest.raises(BadConfiguration, match="another cluster runs"),
+        pytest.raises(BadConfiguration, match="another cluster is using"),
     ):
         Cluster(masters=0, workers=0, data_dir=tmp_path).start()
 

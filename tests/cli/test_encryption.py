@@ -114,15 +114,15 @@ def test_who_has_the_key_sees_all(cluster: Cluster) -> None:
     failed = cluster.submit("--executor=command", "--option=command=fail", payload="because")
     assert (cluster.ended(done), cluster.ended(failed)) == ("done", "failed")
     assert cluster.mwctl("tasks", "result", done, key="keys").out == b"hello"
-    for key, says in (("", "--key-file"), ("others", "the key file has others")):
+    for key, says in (("", "--key-file"), ("others", "the key file has only others")):
         ended = cluster.mwctl("tasks", "result", done, key=key)
         assert (ended.code, ended.out) == (77, b"")
-        assert "sealed with key 'keys'" in ended.err
+        assert "encrypted with key 'keys'" in ended.err
         assert says in ended.err
     assert "because" in str(cluster.show(failed, key="keys")["why"])
     shown = cluster.show(failed)
     assert shown["sealed"] == "keys"
-    assert "sealed with key 'keys': pass its file with --key-file" in str(shown["why"])
+    assert "encrypted with key 'keys': pass its file with --key-file" in str(shown["why"])
     assert "because" not in json.dumps(shown)
     assert "because" in cluster.mwctl("tasks", "show", failed, key="keys").out.decode()
     ended = cluster.mwctl("tasks", "result", failed, key="keys")
@@ -140,7 +140,7 @@ def test_a_task_whose_key_nobody_has_waits(cluster: Cluster) -> None:
     """It says so at once, and `mwctl tasks show` goes on saying it."""
     call = ["submit", "--payload=-", "-o", "jsonl"]
     ended = cluster.mwctl(*call, key="others", stdin=b"for nobody")
-    assert "the task waits: it is sealed with key 'others'" in ended.err
+    assert "the task is waiting: it is sealed with key 'others'" in ended.err
     task = json.loads(ended.out)["id"]
     # One that comes later and is done shows that the primary has looked at both.
     assert cluster.ended(cluster.submit(payload="after it")) == "done"

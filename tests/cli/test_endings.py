@@ -123,4 +123,4 @@ def test_submit_warns_where_no_master_is(hosts: str) -> None:
     """The task is accepted into a tree without a master, and waits."""
     ended = mwctl("submit", "--payload", "-", env={"MWCTL_HOSTS": hosts})
     assert ended.code == 0
-    assert "warning: the task waits: there is no primary master" in ended.err
+    assert "warning: the task is waiting: there is no primary master" in ended.err

@@ -150,7 +150,7 @@ def test_unoffered_executor_is_accepted_with_a_warning(cluster: Cluster) -> None
     """The task waits for a worker that may come; stderr says so, stdout has the id."""
     ended = cluster.mwctl("submit", "--payload", "-", "--executor", "nobodys")
     assert ended.code == 0
-    assert "the task waits: no ready worker offers executor 'nobodys'" in ended.err
+    assert "the task is waiting: no ready worker offers executor 'nobodys'" in ended.err
     assert cluster.state(ended.lines[0]) == "pending"
 
 

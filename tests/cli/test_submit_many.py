@@ -98,7 +98,7 @@ def test_no_payload_is_replaced_by_a_result(cluster: Cluster, files: list[Path])
     """A folder for results that has payloads in it is refused before anything is submitted."""
     ended = cluster.mwctl(*ECHO, *files[:2], "--wait", "--output", files[0].parent)
     assert ended.code == 2
-    assert "would replace the payload" in ended.err
+    assert "contains the payload" in ended.err
 
 
 def test_a_word_that_is_no_file_is_answered(cluster: Cluster) -> None:
@@ -111,13 +111,20 @@ def test_a_word_that_is_no_file_is_answered(cluster: Cluster) -> None:
 def test_an_empty_list_is_said(cluster: Cluster) -> None:
     """It is no error."""
     ended = cluster.mwctl(*ECHO, "--from-file", "-", stdin=b"")
-    assert (ended.code, ended.out, ended.err) == (0, b"", "mwctl: there was nothing to submit\n")
+    assert (ended.code, ended.out, ended.err) == (
+        0,
+        b"",
+        "mwctl: nothing to submit: the input is empty\n",
+    )
 
 
 def test_the_default_executor_is_named(cluster: Cluster) -> None:
     """It returns nothing, which surprises; one that was asked for does not."""
     ended = cluster.mwctl("submit", "--payload", "-", stdin=b"x")
-    assert "'read' takes the payload and returns nothing; use --executor echo" in ended.err
+    assert (
+        "using 'read', which returns an empty result. To get the payload back, use --executor echo"
+        in ended.err
+    )
     assert cluster.mwctl("submit", "--executor=read", "--payload", "-", stdin=b"x").err == ""
 
 

@@ -152,7 +152,7 @@ def test_tables_keep_their_width(hosts: str) -> None:
         lines = mwctl("status", "--hosts", hosts).lines
     assert max(map(len, lines)) < 3 * MAX_CELL
     [line] = [line for line in lines if line.startswith("  loud")]
-    assert line.count("characters left out") == 2
+    assert line.count("characters omitted") == 2
     assert line.isprintable()
 
 

@@ -173,7 +173,7 @@ def test_more_assignments_than_slots_are_found(hosts: str) -> None:
         kazoo.create("/workers/small", announcement, ephemeral=True)
         for task in submit_pending(hosts, 3):
             move(kazoo, paths.task(task), paths.assignment("small", task))
-        assert audit(hosts).findings == ("worker small has 3 tasks and 2 slots",)
+        assert audit(hosts).findings == ("worker small has 3 tasks but only 2 slots",)
 
 
 def test_audit_and_inspection_never_write(hosts: str, chroot: str, proxy: Proxy) -> None:

@@ -116,14 +116,17 @@ def hide(path: str) -> Plant:
 
 
 FOUND: dict[str, tuple[Plant, str]] = {
-    "a primary that is not announced": (unannounced, "/master names ghost, and there is no"),
+    "a primary that is not announced": (
+        unannounced,
+        "/master names ghost, but /masters/ghost does not exist",
+    ),
     "an office with two sessions": (office_of_another_session, "belong to different sessions"),
-    "an epoch of another master": (epoch_of_another, "/master names ghost, /epoch names other"),
+    "an epoch of another master": (epoch_of_another, "/master names ghost, but /epoch names other"),
     "an office that never ends": (made("/master", GHOST), "/master is not ephemeral"),
     "a worker that never ends": (made("/workers/w", WORKER), "/workers/w is not ephemeral"),
     "a worker of a newer format": (
         made("/workers/w", NEWER, ephemeral=True),
-        f"/workers/w: a record of format version {records.FORMAT + 1}",
+        f"/workers/w: the record has format version {records.FORMAT + 1}",
     ),
     "something below the epoch": (made("/epoch/x"), "/epoch: it has 1 children"),
     "an unreadable epoch": (hide("/epoch"), "/epoch: it cannot be read"),
@@ -135,7 +138,7 @@ FOUND: dict[str, tuple[Plant, str]] = {
     "a folder that is missing": (lambda kazoo: kazoo.delete("/cancel"), "/cancel is missing"),
     "a task whose client has no ledger": (
         made(paths.task(TASK), records.encode_task(Task(TASK, "echo"), b"")),
-        f"client {CLIENT} has 1 tasks and no ledger",
+        f"client {CLIENT} has 1 tasks but no ledger",
     ),
 }
 
@@ -204,9 +207,9 @@ def test_what_breaks_no_promise_is_a_note(hosts: str, kazoo: KazooClient) -> Non
     report = audit(hosts)
     assert report.ok
     assert report.notes == (
-        "1 tasks of workers that are gone wait for a primary, and there is none",
-        "1 empty folders of workers that are gone: a primary removes them in a minute",
-        "workers of several versions: 1 of 0.1.0, 1 of 0.2.0",
+        "1 tasks of dead workers are waiting to be recovered: there is no primary",
+        "1 empty folders of dead workers: a primary removes them within a minute",
+        "workers run different versions: 1 of 0.1.0, 1 of 0.2.0",
     )
 
 

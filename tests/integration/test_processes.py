@@ -58,7 +58,7 @@ def test_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     thread = threading.Thread(target=child.start)
     thread.start()
     thread.join()
-    with pytest.raises(TimeoutError, match=r"process sleeper .* still runs"):
+    with pytest.raises(TimeoutError, match=r"process sleeper .* is still running"):
         child.wait(0.2)
     child.stop()
     assert child.exit_code == -15
@@ -120,7 +120,7 @@ def test_running_process_is_not_started_twice(tmp_path: Path) -> None:
     """A second start would lose track of the first."""
     with (
         Process("sleeper", ["sleep", "600"], log=tmp_path / "log") as process,
-        pytest.raises(RuntimeError, match=rf"sleeper \(pid {process.pid}\) runs already"),
+        pytest.raises(RuntimeError, match=rf"sleeper \(pid {process.pid}\) is already running"),
     ):
         process.start()
     assert not runs(process.pid)

@@ -64,7 +64,7 @@ def test_orphans_need_a_primary() -> None:
     """Without one nobody can recover them; with one they ought to be, but for what is bad."""
     alone = reading(Ledger(2), assigned=GONE)
     assert kinds(alone) == {}
-    assert audit.report(alone, ()).notes[0].startswith("2 tasks of workers that are gone")
+    assert audit.report(alone, ()).notes[0].startswith("2 tasks of dead workers")
     ruled = replace(
         alone,
         office=Office(PRIMARY, PRIMARY.id),
@@ -104,7 +104,7 @@ def test_numbers_count_what_the_words_leave_out() -> None:
     report = audit.report(Reading(), many)
     assert report.quarantined == 150
     assert len(report.findings) == audit.FINDINGS + 1
-    assert report.findings[-1] == "and 50 more"
+    assert report.findings[-1] == "and 50 more problems"
     assert not report.ok
 
 

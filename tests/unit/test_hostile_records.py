@@ -123,7 +123,9 @@ def test_any_msgpack_for_a_header_is_refused_or_read(kind: bytes, header: object
 def test_a_field_that_does_not_fit_is_refused(kind: bytes, field: str, value: object) -> None:
     """Every field's type and size is checked, and the error names the field or shows the books."""
     sound, decode = KINDS[kind]
-    with pytest.raises(BadRecord, match=rf"'{field}'|more tasks than it accepted|state pending"):
+    with pytest.raises(
+        BadRecord, match=rf"'{field}'|more taken and expired tasks than accepted|state pending"
+    ):
         decode(with_header(kind, header_of(sound) | {field: value}))
 
 

@@ -30,7 +30,7 @@ def test_an_iso_time(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "1", "h", "1y", "-1h", "yesterday", "2001-99-09"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
     """The message says what is expected."""
-    with pytest.raises(click.BadParameter, match="such as 30s, 15m, 1h or 2d, or an ISO time"):
+    with pytest.raises(click.BadParameter, match="such as 30s, 15m, 1h or 2d, or an ISO 8601 time"):
         Moment().convert(text, None, None)
 
 

@@ -91,7 +91,7 @@ def test_a_name_never_leads_elsewhere(name: str) -> None:
 )
 def test_an_unsound_name_is_refused(name: str) -> None:
     """A name that could mislead a path, a log line or a reader raises BadName with what it was."""
-    with pytest.raises(BadName, match="cannot be a worker"):
+    with pytest.raises(BadName, match="is not a valid worker"):
         paths.check_name(name, "worker")
 
 

@@ -104,7 +104,7 @@ BROKEN = {
         "",
     ),
     "raises": (registering("raise KeyError('throw')"), "KeyError: 'throw'", "4"),
-    "name": (registering("register('No Name', print)"), "cannot be an executor's name", "4"),
+    "name": (registering("register('No Name', print)"), "is not a valid executor name", "4"),
     "run": (registering("register('throw_x', 'print')"), "run is not callable", "4"),
     "setting": (registering("register('throw_x', print, speed=9)"), "speed", ""),
     "limit": (registering("register('throw_x', print, time_limit=-1)"), "seconds above 0", "4"),

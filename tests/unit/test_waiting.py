@@ -142,9 +142,9 @@ def test_what_cannot_be_written_is_not_acknowledged(
     assert unwritten.payload == str(files[1])
     assert unwritten.task not in cluster.acknowledged
     assert code == 3  # a failed task counts more
-    assert f"is done, and its result is kept; to get it: mwctl tasks result {unwritten.task}" in (
-        capfd.readouterr().err
-    )
+    told = capfd.readouterr().err
+    assert "is done, but its result was not written." in told
+    assert f"mwctl tasks result {unwritten.task}" in told
 
 
 def test_a_file_that_vanished_is_told_and_the_rest_goes_on(

@@ -1,7 +1,7 @@
-"""`mwctl`: the command line, and the one place where an error becomes a message and an exit code.
+"""`mwctl`: the command line. Only this module turns errors into messages and exit codes.
 
-Data goes to stdout, everything else to stderr. The commands raise; nothing but `main` catches what
-ends them.
+Data goes to stdout, everything else to stderr. Commands raise their errors, and `main` catches
+them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .init import become_init
 from .output import complain
 
 INTERRUPTED: Final = 130
-"""Ended by SIGINT, as shells count it."""
+"""The exit code after SIGINT, following the shells' convention."""
 
 
 @click.command(
@@ -34,14 +34,14 @@ INTERRUPTED: Final = 130
     lazy={
         "master": Lazy("serving", "Run a master."),
         "worker": Lazy("serving", "Run a worker."),
-        "dev": Lazy("dev", "Run a whole cluster on this machine, for development."),
-        "submit": Lazy("submitting", "Submit tasks, and wait for their results if asked to."),
+        "dev": Lazy("dev", "Run a local development cluster."),
+        "submit": Lazy("submitting", "Submit tasks, and optionally wait for their results."),
         "tasks": Lazy("tasks", "List, show and wait for tasks."),
-        "status": Lazy("looking", "Show masters, workers and how many tasks there are."),
+        "status": Lazy("looking", "Show masters, workers and task counts."),
         "audit": Lazy("looking", "Check that no task was lost or recorded twice."),
-        "acl": Lazy("acl", "Set and show permissions in ZooKeeper."),
+        "acl": Lazy("acl", "Manage access control lists in ZooKeeper."),
         "keys": Lazy("keys", "Create keys for payload encryption."),
-        "plugins": Lazy("plugins", "Show the installed plugins."),
+        "plugins": Lazy("plugins", "List installed plugins."),
     },
     examples=[
         "mwctl dev --executor echo",
@@ -53,11 +53,11 @@ INTERRUPTED: Final = 130
 )
 @click.version_option(__version__, prog_name="mwctl")
 def cli() -> None:
-    """Run tasks on many machines: a master-worker cluster on Apache ZooKeeper."""
+    """Run and manage a master-worker cluster on Apache ZooKeeper."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `mwctl` with `arguments` (the process's own if None) and return its exit code."""
+    """Run `mwctl` with `arguments` and return its exit code. None means `sys.argv`."""
     streams.hold()
     if arguments is None:
         _prepare_process()
@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         streams.let_go(interrupted=code == INTERRUPTED)
     if arguments is None and invocation.runs_plugins and _has_other_threads():
-        os._exit(code)  # Python would wait for them for ever
+        os._exit(code)  # a normal exit would wait for these threads forever
     return code
 
 
 def _has_other_threads() -> bool:
-    """Whether threads are left that are no daemons."""
+    """Whether non-daemon threads other than the main thread are running."""
     others = set(threading.enumerate()) - {threading.main_thread()}
     return any(not thread.daemon for thread in others)
 
@@ -95,14 +95,14 @@ def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
     except (click.Abort, Interrupted, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        return 1  # without a word: the reader of our output has left, as `head` does
+        return 1  # no message: the reader of stdout has closed it, as `head` does
     except MasterworkerError as error:
         if invocation.json_log:
             logging.getLogger(__name__).error("%s", error)
         else:
             complain(str(error))
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last one to see it
+    except Exception as error:  # noqa: BLE001 - the outermost handler
         if isinstance(error, OSError) and (why := streams.refused()):
             complain(f"cannot write to stdout: {why}")
             return 1
@@ -114,7 +114,7 @@ def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
 
 
 def _prepare_process() -> None:
-    """Put right what the parent may have left wrong, before any thread or connection exists."""
+    """Reset process state inherited from the parent, before any thread or connection exists."""
     reset_signals(keep=INTENDED)
     if os.getpid() == 1:
         become_init()

@@ -1,4 +1,4 @@
-"""`mwctl acl`: permissions in the tree."""
+"""`mwctl acl`: access control lists in ZooKeeper."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ F = TypeVar("F", bound=Callable[..., Any])
     ],
 )
 def acl() -> None:
-    """Set and show permissions in ZooKeeper.
+    """Manage access control lists in ZooKeeper.
 
-    docs/security.md lists all permissions, and explains step by step how to lock a cluster down.
+    docs/security.md lists all permissions and explains step by step how to lock down a cluster.
     """
 
 
-def _identities(name: str, text: str, *, required: bool) -> Callable[[F], F]:
+def _identities(name: str, text: str, *, required: bool, default: str = "") -> Callable[[F], F]:
     return click.option(
         f"--{name}",
         f"{name}s",
         multiple=True,
         required=required,
         metavar="ID",
-        help=f"{text}: digest:USER:HASH or x509:NAME; repeatable.",
+        help=f"{text}, as digest:USER:HASH or x509:NAME. Repeatable.{default}",
     )
 
 
@@ -60,10 +60,12 @@ def _identities(name: str, text: str, *, required: bool) -> Callable[[F], F]:
 )
 @hosts_option
 @login_options
-@_identities("master", "An identity that masters have", required=True)
-@_identities("worker", "An identity that workers have", required=True)
-@_identities("client", "An identity that clients have", required=True)
-@_identities("operator", "An identity that may do everything  [default: yours]", required=False)
+@_identities("master", "Identity of masters", required=True)
+@_identities("worker", "Identity of workers", required=True)
+@_identities("client", "Identity of clients", required=True)
+@_identities(
+    "operator", "Identity with full access", required=False, default="  [default: your own]"
+)
 def init(
     hosts: str,
     login: Login,
@@ -72,11 +74,11 @@ def init(
     clients: Sequence[str],
     operators: Sequence[str],
 ) -> None:
-    """Lock the tree down: give each znode the access list it should have.
+    """Lock down the cluster: set the correct access list on every znode.
 
-    You can run it again, also while the cluster works: identities that you no longer name lose
-    their rights. It reports what it changed. Restart masters and workers afterwards, unless you
-    changed only clients.
+    To change permissions, run the command again with all identities. It is safe on a running
+    cluster. Identities that you omit lose their access. The command reports its changes. Restart
+    masters and workers afterwards, unless you changed only clients.
     """
     for identity in (*masters, *workers, *clients, *operators):
         check_identity(identity)
@@ -87,14 +89,15 @@ def init(
     for kind, count in Counter(one.kind for one in changed).items():
         click.echo(f"{kind}: {count:,} changed")
     if not changed and not denied:
-        click.echo("every znode had the access list it should have")
+        click.echo("no changes: all access lists are correct")
     if not operators:
-        say(f"the operator is you, {me}")
+        say(f"the operator is your own identity, {me}")
     if denied:
         raise NotAuthorized(
-            f"{len(denied):,} znodes keep even operators out, {denied[0].path} the first: whoever "
-            "made them chose such a list. All others are as they should be. Delete these with "
-            "`deleteall` of zkCli.sh, as ZooKeeper's super user (superDigest) where it is refused"
+            f"cannot change the access lists of {len(denied):,} znodes, such as {denied[0].path}: "
+            "their creators denied access even to operators. All other access lists are correct. "
+            "Delete these znodes with `deleteall` in zkCli.sh. If ZooKeeper refuses, log in as its "
+            "super user (superDigest)"
         )
 
 
@@ -104,17 +107,20 @@ def init(
 @format_option
 @click.pass_context
 def show(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
-    """Show the permissions stored in ZooKeeper, and whether they are as they should be.
+    """Show and verify all access lists.
 
-    This command is for operators. The exit code is 1 if the tree is open, or if a znode has a wrong
-    access list; the output says which. Permissions are c(reate), d(elete), r(ead), w(rite) and
-    a(dmin); the first two apply to a znode's children.
+    Only operators can run this command. The exit code is 1 if access is unrestricted, or if a znode
+    has an incorrect access list. Permissions are c(reate), d(elete), r(ead), w(rite) and a(dmin).
+    Create and delete apply to a znode's children.
     """
     with reading(hosts, login, Needs.SOME) as session:
         lockdown = Lockdown(session)
         who = lockdown.who()
         if who is not None and identify(session, login) not in who.operator:
-            raise NotAuthorized("only an operator can read every access list: you are none")
+            raise NotAuthorized(
+                "only operators can read all access lists, and your identity is not an operator: "
+                "use the credentials or certificate of one"
+            )
         walked = list(lockdown.walk(who or Identities()))
     wrong = [one for one in walked if not one.sound]
     if form == "table":
@@ -148,12 +154,15 @@ def _lettered(entries: dict[str, int]) -> dict[str, str]:
 
 def _show(who: Identities | None, walked: Sequence[Listed], wrong: Sequence[Listed]) -> None:
     if who is None:
-        click.echo("The tree is open: everybody may do everything. See `mwctl acl init --help`.")
+        click.echo(
+            "Access is unrestricted: every client of ZooKeeper can read and change everything. "
+            "To lock down the cluster, see `mwctl acl init --help`."
+        )
         return
     rows = [
         {"path": one.path, "identity": identity, "may": letters(granted)}
         for one in walked
-        if one.path == one.kind  # the folders; below them lies too much to be shown
+        if one.path == one.kind  # only the folders: they may have millions of children
         for identity, granted in one.found.items()
     ]
     for line in table(rows, ["path", "identity", "may"]):
@@ -162,10 +171,10 @@ def _show(who: Identities | None, walked: Sequence[Listed], wrong: Sequence[List
         click.echo(f"{kind}: {count:,} znodes")
     click.echo("")
     if not wrong:
-        click.echo("Everything is as it should be.")
+        click.echo("All access lists are correct.")
     for one in wrong:
         found, wanted = _lettered(one.found), _lettered(one.wanted)
-        click.echo(f"deviates: {one.path} has {found}, and should have {wanted}")
+        click.echo(f"incorrect: {one.path} has {found}, expected {wanted}")
 
 
 @acl.command(
@@ -178,19 +187,19 @@ def _show(who: Identities | None, walked: Sequence[Listed], wrong: Sequence[List
 @hosts_option
 @login_options
 def show_id(hosts: str, login: Login) -> None:
-    """Print the identity by which access lists know you.
+    """Print your identity as used in access lists.
 
-    For credentials, it is computed locally. For a certificate, ZooKeeper is asked.
+    With credentials, the identity is computed locally. With a certificate, it comes from ZooKeeper.
     """
     if login.credentials is not None:
         click.echo(login.credentials.id)
         return
-    servers = str(replace(parse(hosts), chroot=""))  # below the chroot, we may be unwelcome
+    servers = str(replace(parse(hosts), chroot=""))  # the chroot may not be readable for us
     with reading(servers, login, Needs.NOTHING) as session:
         me = identify(session, login)
     if not me:
         raise NotAuthorized(
-            "you are nobody to ZooKeeper: give --credentials, or --tls-cert and --tls-key at a "
-            "server whose zoo.cfg has authProvider.x509"
+            "ZooKeeper does not know your identity: use --credentials, or --tls-cert and --tls-key "
+            "with a server whose zoo.cfg sets authProvider.x509"
         )
     click.echo(me)

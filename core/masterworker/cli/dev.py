@@ -1,4 +1,4 @@
-"""`mwctl dev`: a whole cluster on this machine, until a signal or for as long as a command runs."""
+"""`mwctl dev`: a local cluster that runs until a signal arrives or a command ends."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ from .command import Command
 from .output import say
 
 PREFERRED_PORT: Final = 2181
-"""The one that `--hosts` names when it is not given, so that other terminals need no option."""
+"""The port of the default `--hosts`, so that other terminals need no option."""
 
 LAST_PORT: Final = 65_535
 
 WATCH_INTERVAL: Final = 0.2
-"""Seconds between looks at the processes."""
+"""Seconds between checks of the processes."""
 
 TAIL: Final = 10
-"""Lines shown of the log of a process that ended."""
-
+"""Lines shown from the log of a process that exited."""
 
 FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-"""Signals that a terminal sends to its whole foreground group: Ctrl-C, Ctrl-\\ and its end."""
+"""Signals that a terminal sends to its whole foreground group: Ctrl-C, Ctrl-\\ and hangup."""
 
 
 class Signals:
-    """How a signal stops everything: it goes to `command` while one runs, else `stopped` notes it.
+    """Signal handling: a signal goes to `command` while it runs, otherwise it is kept in `stopped`.
 
-    A second one then ends this process on the spot, and the cluster with it. The handler raises
-    nothing: kazoo takes any exception raised while it sends a request for a lost connection. A
-    SIGHUP that is ignored stays ignored, as `nohup` has it.
+    A second signal then ends this process, and the cluster with it, immediately. The handler never
+    raises, because kazoo treats any exception during a request as a lost connection. An ignored
+    SIGHUP stays ignored, so that `nohup` works.
     """
 
     def __init__(self) -> None:
@@ -63,9 +62,9 @@ class Signals:
 
 
 def _in_foreground() -> bool:
-    """Whether a Ctrl-C at our terminal reaches our whole group, and so the command, by itself.
+    """Whether the terminal delivers Ctrl-C to our whole process group, including the command.
 
-    A terminal that has been closed can no longer be asked: the command may get SIGHUP twice.
+    This is unknown once the terminal is closed, so the command may get SIGHUP twice.
     """
     with contextlib.suppress(OSError), Path("/dev/tty").open("rb") as terminal:
         return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -73,13 +72,13 @@ def _in_foreground() -> bool:
 
 
 class Watch:
-    """Says on stderr which of a cluster's processes have ended, once for each."""
+    """Reports each process of a cluster that exits, once, on stderr."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._watched = list(cluster.processes)
 
     def look(self) -> None:
-        """Report those that have ended since the last look."""
+        """Report the processes that have exited since the last call."""
         for process in [process for process in self._watched if not process.alive]:
             self._watched.remove(process)
             say(_ended(process))
@@ -88,7 +87,7 @@ class Watch:
 def _ended(process: Process) -> str:
     code = process.exit_code or 0
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return f"{process} ended ({how}); {process.evidence(TAIL)}"
+    return f"{process} exited ({how}); {process.evidence(TAIL)}"
 
 
 @click.command(
@@ -108,7 +107,7 @@ def _ended(process: Process) -> str:
     default=1,
     show_default=True,
     metavar="M",
-    help="How many masters.",
+    help="Number of masters.",
 )
 @click.option(
     "--workers",
@@ -116,52 +115,53 @@ def _ended(process: Process) -> str:
     default=1,
     show_default=True,
     metavar="N",
-    help="How many workers.",
+    help="Number of workers.",
 )
 @click.option(
     "--executor",
     "executor",
     multiple=True,
     metavar="NAME",
-    help="An executor for the workers to run, repeatable.  [default: every installed one]",
+    help="Executor that the workers offer. Repeatable.  [default: all installed executors]",
 )
 @click.option(
     "--zookeepers",
     type=click.Choice(["1", "3"]),
     default="1",
     show_default=True,
-    help="One ZooKeeper server, or an ensemble of three.",
+    help="Number of ZooKeeper servers: one, or an ensemble of three.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Keep ZooKeeper's data in this directory, and the logs unless --log-dir is given.  "
-    "[default: a temporary directory, removed at the end]",
+    help="Directory for ZooKeeper's data, and for the logs unless --log-dir is given. It is kept.  "
+    "[default: a temporary directory]",
 )
 @click.option(
     "--log-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Keep the logs of all servers, masters and workers in this directory.",
+    help="Directory for the logs of all servers, masters and workers. It is kept.",
 )
 @click.option(
     "--port",
     type=click.IntRange(1, LAST_PORT),
-    help="The port of the first ZooKeeper server; the others use the next ones.  "
-    f"[default: {PREFERRED_PORT} if it is free and no CMD is given, else any free port]",
+    metavar="PORT",
+    help="Port of the first ZooKeeper server. The others use the following ports.  "
+    f"[default: {PREFERRED_PORT} if it is free and no CMD is given, otherwise any free port]",
 )
 @click.option(
     "--slots",
     type=click.IntRange(1, limits.MAX_SLOTS),
     metavar="N",
-    help="How many tasks each worker holds at a time; see mwctl worker.",
+    help="Maximum number of concurrent tasks per worker. See mwctl worker.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The workers' TOML file with a table [executors.NAME] for each executor.",
+    help="TOML file of the workers, with a table [executors.NAME] for each executor.",
 )
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -178,23 +178,23 @@ def dev(
     config: Path | None,
     cmd: tuple[str, ...],
 ) -> None:
-    """Run a whole cluster on this machine, for development.
+    """Run a local development cluster.
 
-    It starts a private ZooKeeper that only this machine can reach, the masters and the workers, and
-    prints the hosts string. Ctrl-C, SIGTERM or closing the terminal stops everything.
+    Starts a ZooKeeper that only this machine can reach, masters and workers, and prints the hosts
+    string. To stop the cluster, press Ctrl-C, send SIGTERM or close the terminal.
 
-    With CMD it runs that command with MWCTL_HOSTS set, then stops everything and exits with the
-    command's exit code; stdout is the command's alone.
+    With CMD, runs this command with MWCTL_HOSTS set, then stops the cluster and exits with the
+    command's exit code. Only the command writes to stdout.
     """
     count = int(zookeepers)
     if port is not None and port + count - 1 > LAST_PORT:
         raise click.UsageError(
-            f"--port {port}: {count} ZooKeeper servers use the ports {port} to {port + count - 1}, "
-            f"and the last port is {LAST_PORT}"
+            f"--port {port}: {count} ZooKeeper servers need the ports {port} to "
+            f"{port + count - 1}, but the highest port is {LAST_PORT}"
         )
     path = _search_path()
     if cmd and shutil.which(cmd[0], path=path) is None:
-        raise click.UsageError(f"there is no command {cmd[0]!r} on the PATH")
+        raise click.UsageError(f"command {cmd[0]!r} not found in PATH")
     cluster = Cluster(
         masters=masters,
         workers=workers,
@@ -217,7 +217,7 @@ def dev(
 
 
 def _search_path() -> str:
-    """PATH for a command: `mwctl` is on it, this very one if there was none."""
+    """PATH for a command. If it has no `mwctl`, the directory of this one is added."""
     path = os.environ.get("PATH", os.defpath)
     if shutil.which("mwctl", path=path):
         return path
@@ -225,7 +225,7 @@ def _search_path() -> str:
 
 
 def _introduce(cluster: Cluster) -> None:
-    """The hosts string for scripts, and for people what runs and what to do with it."""
+    """Print the hosts string on stdout, and a summary with next steps on stderr."""
     click.echo(cluster.hosts)
     status = cluster.status()
     offered = {
@@ -235,16 +235,16 @@ def _introduce(cluster: Cluster) -> None:
     masters = _count(len(cluster.masters), "master")
     workers = _count(len(cluster.workers), "worker")
     lines = [
-        f"{servers}, {masters} and {workers} run until Ctrl-C",
+        f"cluster running: {servers}, {masters}, {workers}; press Ctrl-C to stop",
         f"  executors: {', '.join(sorted(offered)) or 'none'}",
         f"  logs:      {cluster.log_dir}",
-        "in another terminal:",
+        "to use it from another terminal:",
         f"  export MWCTL_HOSTS={cluster.hosts}",
         "  mwctl status",
     ]
     if offered:
         trivial = [name for name, inline in offered.items() if inline]
-        executor = min(trivial or offered)  # a trivial one needs no configuration
+        executor = min(trivial or offered)  # an inline executor needs no configuration
         lines.append(f"  echo hello | mwctl submit --executor {executor} --payload - --wait")
     say("\n".join(lines))
 
@@ -254,7 +254,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _watch(cluster: Cluster, signals: Signals) -> None:
-    """Report what ends, until a signal comes. Raises Unavailable when ZooKeeper ends."""
+    """Report processes that exit, until a signal arrives. Raises Unavailable if ZooKeeper exits."""
     watch = Watch(cluster)
     while cluster.serving:
         if signals.stopped:
@@ -262,17 +262,17 @@ def _watch(cluster: Cluster, signals: Signals) -> None:
         watch.look()
         time.sleep(WATCH_INTERVAL)
     watch.look()
-    raise Unavailable(f"ZooKeeper at {cluster.hosts} ended, and with it the cluster")
+    raise Unavailable(f"ZooKeeper at {cluster.hosts} exited, so the cluster was stopped")
 
 
 def _run(
     command: Sequence[str], environment: Mapping[str, str], cluster: Cluster, signals: Signals
 ) -> int:
-    """Run a command until it ends; its exit code as a shell counts it."""
+    """Run a command and return its exit code, following the shells' convention for signals."""
     watch = Watch(cluster)
     with subprocess.Popen(command, env=environment) as process:
         signals.command = process
-        if signals.stopped:  # it came before there was a command
+        if signals.stopped:  # it arrived before the command had started
             process.send_signal(signals.stopped)
         while process.returncode is None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,6 +1,6 @@
-"""`mwctl tasks wait` and `mwctl tasks result`: how tasks end, and what they leave.
+"""`mwctl tasks wait` and `mwctl tasks result`: the outcome of tasks, and their results.
 
-Waiting costs one watch for each client's folder, however many tasks there are. Nothing is deleted.
+Waiting needs one watch per client folder, whatever the number of tasks. Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from .output import OutputPath, complain, format_option, make_folder, say, write
 from .reading import reading
 
 TIMED_OUT: Final = 124
-"""The exit code of a wait that timed out, as of timeout(1)."""
+"""The exit code of a wait that timed out, as for timeout(1)."""
 
 EXPLAINED: Final = 10
-"""Tasks without a result that are explained one by one."""
+"""Maximum number of unfinished tasks that are explained individually."""
 
 CLOSE_SECONDS: Final = 2.0
 
@@ -46,7 +46,7 @@ COLUMNS: Final = ("id", "state", "executor", "worker", "why")
 
 
 class Ending(AttachedFuture):
-    """How a task ended. Its result is not kept, so many can be waited for."""
+    """The outcome of a task, without its result, so that waiting for many tasks is cheap."""
 
     status: Status | None = None
 
@@ -64,7 +64,7 @@ class Ending(AttachedFuture):
         return True
 
     def to_row(self) -> dict[str, Any]:
-        """The task as `mwctl tasks wait` prints it; nothing but its id before it has ended."""
+        """The task as `mwctl tasks wait` prints it. Only the id is set before the task finishes."""
         status = self.status
         if status is None:
             error = self.exception() if self.done() else None
@@ -82,7 +82,7 @@ class Ending(AttachedFuture):
 
 
 def _ids(tasks: Sequence[str]) -> list[str]:
-    """The ids that are given, those on stdin in place of `-`; each once."""
+    """The ids given, without duplicates. `-` stands for the ids on stdin."""
     every: list[str] = []
     for task in tasks:
         every += sys.stdin.read().split() if task == "-" else [task]
@@ -107,10 +107,12 @@ def _ids(tasks: Sequence[str]) -> list[str]:
     type=click.Choice(["done", "failed", "finished"]),
     default="done",
     show_default=True,
-    help="What to wait for; `finished` is either of the two.",
+    help="State to wait for. `finished` means done or failed.",
 )
-@click.option("--any", "any_task", is_flag=True, help="Wait for one of the tasks only.")
-@click.option("--timeout", type=Seconds(), help="How long to wait.  [default: no limit]")
+@click.option(
+    "--any", "any_task", is_flag=True, help="Return as soon as one task reaches the state."
+)
+@click.option("--timeout", type=Seconds(), help="Maximum time to wait.  [default: no limit]")
 @format_option
 @hosts_option
 @login_options
@@ -125,11 +127,13 @@ def wait(
     hosts: str,
     login: Login,
 ) -> None:
-    """Wait until tasks have ended, and print how.
+    """Wait until tasks finish, and print their outcomes.
 
-    `-` takes ids from stdin. Results and statuses stay where they are. Exits with 0 when what was
-    waited for has come; with 3 if a task failed instead, with 1 if it is done and was to fail; with
-    6 if there is no such task, or none any more; with 124 after --timeout.
+    `-` reads ids from stdin. Results and statuses stay in ZooKeeper.
+
+    Exit codes: 0 if the tasks reached the state given by --for; 3 if a task failed instead; 1 if a
+    task is done with --for failed; 6 if a task does not exist or no longer exists; 124 if --timeout
+    expired.
     """
     endings = [Ending(paths.task_id(*paths.split_task(task)), None) for task in _ids(tasks)]
     courier = Courier(hosts, login, DEFAULT_TIMEOUT)
@@ -143,13 +147,13 @@ def wait(
         courier.close(CLOSE_SECONDS)
     if in_time:
         ctx.exit(_judge(endings, wanted, any_task=any_task))
-    complain(f"{len(unfinished):,} of {len(endings):,} tasks have not ended within {timeout:g} s")
+    complain(f"{len(unfinished):,} of {len(endings):,} tasks did not finish within {timeout:g} s")
     _explain(unfinished[:EXPLAINED], hosts, login)
     ctx.exit(TIMED_OUT)
 
 
 def _wait(endings: Sequence[Ending], wanted: str, timeout: float | None, *, any_task: bool) -> bool:
-    """Wait for all of them, or until one is as wanted; whether that was within `timeout`."""
+    """Wait for all tasks, or with `any_task` for one. Returns False after `timeout` seconds."""
     deadline = None if timeout is None else time.monotonic() + timeout
     ended: SimpleQueue[Any] = SimpleQueue()
     for one in endings:
@@ -173,7 +177,7 @@ def _is(one: Ending, wanted: str) -> bool:
 
 
 def _judge(endings: Sequence[Ending], wanted: str, *, any_task: bool) -> int:
-    """The exit code, when all have ended or one is as wanted; stderr says what is not."""
+    """The exit code after the wait. Tasks that did not reach the state are named on stderr."""
     if any_task and any(_is(one, wanted) for one in endings):
         return 0
     codes = [0]
@@ -184,14 +188,14 @@ def _judge(endings: Sequence[Ending], wanted: str, *, any_task: bool) -> int:
             codes.append(error.exit_code)
         elif one.status is not None and not _is(one, wanted):
             failed = one.status.state is State.FAILED
-            why = explain.finished(one.status) if failed else "it is done"
+            why = explain.finished(one.status) if failed else "it is done, and has not failed"
             complain(f"task {one.task_id}: {why}")
             codes.append(TaskFailed.exit_code if failed else 1)
     return max(codes)
 
 
 def _explain(tasks: Sequence[str], hosts: str, login: Login) -> None:
-    """Say what a few tasks wait for."""
+    """Print why a few tasks have not finished."""
     with reading(hosts, login) as session:
         inspection = Inspection(session)
         for task in tasks:
@@ -200,7 +204,7 @@ def _explain(tasks: Sequence[str], hosts: str, login: Login) -> None:
             except NotFound as error:
                 say(str(error))
             else:
-                say(f"task {task} is {view.state.value}: {view.why or 'it ended just now'}")
+                say(f"task {task} is {view.state.value}: {view.why or 'it finished just now'}")
 
 
 # --- result ----------------------------------------------------------------------------------
@@ -220,7 +224,7 @@ def _explain(tasks: Sequence[str], hosts: str, login: Login) -> None:
     "--output",
     type=OutputPath(dir_okay=True),
     metavar="FILE|FOLDER",
-    help="Where to write the result, or of several a folder.  [default: stdout]",
+    help="File for the result, or folder for the results of several tasks.  [default: stdout]",
 )
 @key_file_option
 @hosts_option
@@ -234,14 +238,15 @@ def result(
     hosts: str,
     login: Login,
 ) -> None:
-    """Write the exact bytes of tasks' results, which stay where they are.
+    """Write the results of tasks, byte for byte.
 
-    `-` takes ids from stdin. Of several tasks, the results go to stdout one after another, or with
-    --output each to a file in that folder, named by the task's id; the folder is made.
+    `-` reads ids from stdin. The results stay in ZooKeeper. With several tasks, the results go to
+    stdout one after another. With --output, each goes to a file in that folder, named after the
+    task's id. The folder is created if necessary.
 
-    Exits with 6 if there is no such task, or none any more; with 7 if it has not ended yet; with 3
-    if it failed; with 77 if it is encrypted and the key is not given. Of several tasks, those that
-    can be had are written, and the largest of the codes counts.
+    Exit codes: 6 if a task does not exist or no longer exists; 7 if it has not finished; 3 if it
+    failed; 77 if it is encrypted and its key is missing. With several tasks, all available results
+    are written, and the exit code is the largest one.
     """
     keys = load_keys(key_file) if key_file else None
     ids = _ids(tasks)

@@ -1,12 +1,12 @@
 """Writing a result to a file, a device, a pipe or an open descriptor.
 
-A plain file is written under a temporary name and renamed, so that it is there whole or not at all.
-An existing file keeps its mode and owner; a symbolic link stays, and its target is replaced. Where
-renaming would lose something (other hard links, access lists, a file system mounted there) or is
-not allowed, the file is written in place, after its space was reserved. Everything else is opened
-and written to.
+A regular file is written under a temporary name and then renamed, so that it is never partial. An
+existing file keeps its mode and owner. A symbolic link stays, and its target is replaced. If
+renaming would lose something (other hard links, access lists, a mounted file system) or is not
+permitted, the file is overwritten in place, after space was reserved. Anything else is opened and
+written to.
 
-When a function here returns, the bytes are on the disk, as far as the system can tell.
+When a function here returns, the data has been synced to disk.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from pathlib import Path
 from typing import Final
 
 _DESCRIPTOR: Final = re.compile(r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)")
-"""The path of an open descriptor, once all links before it are followed."""
+"""The path of an open descriptor, after resolving the links before it."""
 
 _LINKS: Final = 40
-"""Symbolic links that are followed, as by the kernel."""
+"""Maximum number of symbolic links to follow, as in the kernel."""
 
 _IN_PLACE: Final = {
-    errno.EACCES,  # the folder is read-only for us
-    errno.EPERM,  # the folder is sticky or immutable, or the file has an owner we cannot give it
-    errno.EROFS,  # only the file is on a file system that can be written
+    errno.EACCES,  # the folder is not writable
+    errno.EPERM,  # the folder is sticky or immutable, or the owner cannot be set on the new file
+    errno.EROFS,  # the file is writable, but its folder is on a read-only file system
     errno.EBUSY,  # a file system is mounted on the file
 }
-"""Errors of the replacement of a file that its own descriptor does not have."""
+"""Errors of replacing a file that do not occur when it is overwritten in place."""
 
 
 def write_file(data: bytes, file: Path) -> None:
-    """Write exactly these bytes to a file, in place of what it held. Raises OSError."""
+    """Replace a file's content with these bytes. Raises OSError."""
     if (descriptor := own_descriptor(file)) is not None:
         write_all(descriptor, data)
         sync(descriptor)
@@ -61,7 +61,7 @@ def write_file(data: bytes, file: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all the bytes, also to a pipe that another process has made non-blocking."""
+    """Write all bytes, even to a pipe that another process has made non-blocking."""
     left = memoryview(data)
     while left:
         try:
@@ -71,13 +71,13 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Put what was written to a plain file onto the disk; nothing if it is none."""
+    """Sync a regular file to disk. Does nothing for any other descriptor."""
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.fsync(descriptor)
 
 
 def own_descriptor(file: Path) -> int | None:
-    """The descriptor of this process that a path such as /dev/stdout or /dev/fd/3 stands for."""
+    """The descriptor that a path such as /dev/stdout or /dev/fd/3 refers to in this process."""
     match = _DESCRIPTOR.fullmatch(_followed(file))
     if match is None or match[1] not in ("self", "thread-self", str(os.getpid())):
         return None
@@ -89,11 +89,11 @@ def _is_descriptor(file: Path) -> bool:
 
 
 def _followed(file: Path) -> str:
-    """The path, its links followed, except that of an open descriptor: it leads to its file."""
+    """The path with its links resolved, up to the link of an open descriptor."""
     path = os.fspath(file)
     for _ in range(_LINKS):
         folder, name = os.path.split(path)
-        # Not realpath for /proc/self: it would be resolved to the number of this process.
+        # Not realpath for the whole path: it would resolve /proc/self/fd/N to the file behind it.
         path = os.path.join(os.path.realpath(folder or "."), name)  # noqa: PTH118 - text, not Path
         if _DESCRIPTOR.fullmatch(path) or not os.path.islink(path):  # noqa: PTH114
             break
@@ -102,10 +102,10 @@ def _followed(file: Path) -> str:
 
 
 def _has_attributes(file: Path) -> bool:
-    """Whether the file has access lists or other attributes, which a new file would not have."""
+    """Whether the file has access lists or other extended attributes, which a new file lacks."""
     try:
         return bool(os.listxattr(file))
-    except (OSError, AttributeError):  # the file system, or the system, has none
+    except (OSError, AttributeError):  # not supported by the file system or the platform
         return False
 
 
@@ -119,7 +119,7 @@ def _write_through(data: bytes, file: Path) -> None:
 
 
 def _overwrite(data: bytes, file: Path, size: int) -> None:
-    """Write over a file of this size. If there is no space, it is left as it was."""
+    """Overwrite a file of this size in place. If there is no space, it is left unchanged."""
     descriptor = os.open(file, os.O_WRONLY)
     try:
         try:
@@ -137,14 +137,14 @@ def _overwrite(data: bytes, file: Path, size: int) -> None:
 
 
 def _replace(data: bytes, file: Path, old: os.stat_result | None) -> None:
-    """Put a new file in the place of `old`, or where none is, with the mode that it should have."""
-    part = file.with_name(f".mwctl-{secrets.token_hex(8)}")  # as short as it is unlikely
-    mode = 0o666 if old is None else 0o600  # of a new one the umask decides
+    """Create a file, or replace `old` and keep its owner and mode."""
+    part = file.with_name(f".mwctl-{secrets.token_hex(8)}")
+    mode = 0o666 if old is None else 0o600  # the umask applies to a new file
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         try:
             if old is not None:
-                _take_after(descriptor, old)
+                _copy_ownership(descriptor, old)
             write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
@@ -156,8 +156,8 @@ def _replace(data: bytes, file: Path, old: os.stat_result | None) -> None:
     _sync_folder(file.parent)
 
 
-def _take_after(descriptor: int, old: os.stat_result) -> None:
-    """Give a file the owner and the mode of another."""
+def _copy_ownership(descriptor: int, old: os.stat_result) -> None:
+    """Give a file the owner and mode of another file."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         os.fchown(descriptor, old.st_uid, old.st_gid)
@@ -165,7 +165,7 @@ def _take_after(descriptor: int, old: os.stat_result) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a new name onto the disk too, where folders can be opened for that."""
+    """Sync a folder to disk, where the file system supports that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,9 +1,9 @@
-"""`mwctl` as process 1 of a container: an init of its own.
+"""A minimal init for when `mwctl` is process 1 of a container.
 
-The kernel gives process 1 every orphan to reap, and delivers no signal to it that it has no handler
-for. So process 1 does only that: it reaps, passes signals on, and ends with the exit code of the
-process it forked, which does the work as it would anywhere else. The worker itself could not reap
-orphans without taking the exit codes of its own child processes.
+The kernel reparents orphans to process 1, and delivers only those signals to it that it handles. So
+process 1 only reaps orphans and forwards signals to the process that it forked, which does the
+work, and exits with that process's exit code. A worker cannot be process 1 itself: reaping orphans
+would also take the exit codes of its own child processes.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import signal
 from typing import Final
 
 _TOLD_ABOUT_TERMINAL: Final = frozenset({signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP})
-_SIGNALLED: Final = 128  # an exit code from here on names a signal, as shells count
+_SIGNALLED: Final = 128  # exit codes above this are 128 + signal number, as in shells
 
 
 def become_init() -> None:
-    """Fork, and return in the new process alone; the caller stays behind as its init.
+    """Fork and return in the child; the parent becomes its init and never returns.
 
-    To be called before any thread is started.
+    Call this before starting any thread.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     main = os.fork()
     if main == 0:
-        # A group of its own: Ctrl-C reaches it once, by way of its init or of the terminal.
+        # In its own process group, the child gets Ctrl-C only once, from its init or the terminal.
         os.setpgid(0, 0)
         with contextlib.suppress(OSError):  # there is no terminal
             os.tcsetpgrp(0, os.getpgrp())
@@ -35,7 +35,7 @@ def become_init() -> None:
 
 
 def _serve(main: int) -> int:
-    """Reap and pass signals on until process `main` has ended; return its exit code."""
+    """Reap children and forward signals until process `main` exits; return its exit code."""
     while True:
         arrived = signal.sigwaitinfo(signal.valid_signals()).si_signo
         if arrived == signal.SIGCHLD:
@@ -47,7 +47,7 @@ def _serve(main: int) -> int:
 
 
 def _reap(main: int) -> int | None:
-    """Reap all that has ended; the exit code of process `main` if it was among that."""
+    """Reap all exited children; return the exit code of process `main` if it was one of them."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while True:

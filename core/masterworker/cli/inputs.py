@@ -1,7 +1,7 @@
-"""The payloads of `mwctl submit`: named files, a list of files, stdin as a whole or line by line.
+"""The payloads of `mwctl submit`: named files, a list of files, all of stdin, or its lines.
 
-Names are checked before anything is submitted. Files are read when it is their turn, and lines when
-they come, so that only a bounded part of the payloads is in memory.
+Names are checked before anything is submitted. Files and lines are read one batch at a time, so
+only a bounded part of the payloads is in memory.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ BLOCK: Final = 65_536
 """Bytes read from stdin at a time."""
 
 BATCH_COUNT: Final = 500
-"""Payloads handed over together."""
+"""Maximum number of payloads in a batch."""
 
 BATCH_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of payloads after which no more are added to a batch."""
+"""Bytes of payloads after which a batch is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a payload comes from: `name` as users know it, and the file, if it is one.
+    """Where a payload comes from: the `name` shown to users, and the file, if there is one.
 
-    `read` returns the payload; it raises OSError or PayloadTooLarge.
+    `read` returns the payload. It raises OSError or PayloadTooLarge.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A payload that was read, or the error why it could not be."""
+    """A payload that was read, or the error that prevented it."""
 
     source: Source
     data: bytes = b""
@@ -56,17 +56,17 @@ class Payload:
 
 
 class Inputs:
-    """All that one call submits, in order: the arguments, each `--payload`, the names in the list.
+    """All payloads of one call, in order: arguments, each `--payload`, the names in the list.
 
-    Raises click.UsageError for names that are no files, and PayloadTooLarge for a file that no task
-    can have.
+    Raises click.UsageError for a name that is not a readable file, and PayloadTooLarge for a file
+    above the size limit.
     """
 
     def __init__(
         self, arguments: Sequence[str], payloads: Sequence[str], listing: str | None
     ) -> None:
         if [*arguments, *payloads, listing].count("-") > 1:
-            raise click.UsageError("stdin can be read once: '-' was given twice")
+            raise click.UsageError("'-' was given twice, but stdin can be read only once")
         self._lines_at = arguments.index("-") if "-" in arguments else None
         self._sources = [_argument(name) for name in arguments if name != "-"]
         self._sources += [_payload(name) for name in payloads]
@@ -74,13 +74,13 @@ class Inputs:
             self._sources += [_listed(name, listing) for name in _names(listing)]
         if not (arguments or payloads or listing is not None):
             raise click.UsageError(
-                "there is no payload: name files, or give '-' to make each line of stdin a task"
+                "no payload given: name files, or use '-' to submit each line of stdin as a task"
             )
         self._next = 0
-        """How many sources were handed over."""
+        """Number of sources yielded so far."""
         self._lines_left = self._lines_at is not None
         self.single = len(self._sources) == 1 and self._lines_at is None and listing is None
-        """Whether it is one payload by the form of the call, whatever a list may hold."""
+        """Whether the call names exactly one payload. A list or lines count as several."""
 
     @property
     def files(self) -> Iterator[Path]:
@@ -89,17 +89,17 @@ class Inputs:
 
     @property
     def left(self) -> list[str]:
-        """The names of those that were not handed over; '-' for lines of stdin."""
+        """The names of the sources not yielded yet. '-' stands for the lines of stdin."""
         names = [source.name for source in self._sources[self._next :]]
         return ["-", *names] if self._lines_left else names
 
     def batches(
         self, wake: int | None = None, patience: Callable[[], float | None] = lambda: None
     ) -> Iterator[list[Payload]]:
-        """The payloads, in batches that are bounded in count and bytes.
+        """The payloads, in batches bounded in count and bytes.
 
-        While there is no line to read, an empty batch is yielded whenever the descriptor `wake` can
-        be read, or `patience`, in seconds, is over.
+        While stdin has no line, an empty batch is yielded whenever the descriptor `wake` becomes
+        readable or `patience`, in seconds, has passed.
         """
         batch: list[Payload] = []
         size = 0
@@ -116,7 +116,7 @@ class Inputs:
     def _each(
         self, wake: int | None, patience: Callable[[], float | None]
     ) -> Iterator[Source | None]:
-        """The sources; None where the next one has to be waited for."""
+        """The sources. Yields None while the next one is not available."""
         for index in range(len(self._sources) + 1):
             if index == self._lines_at:
                 yield from _lines(wake, patience)
@@ -136,7 +136,7 @@ def _read(source: Source) -> Payload:
 def _argument(name: str) -> Source:
     if not os.path.lexists(name):
         echo = f"echo {shlex.quote(name)} | mwctl submit --payload -"
-        raise click.UsageError(f"there is no file {name!r}; to submit the text itself: {echo}")
+        raise click.UsageError(f"file {name!r} not found. To submit the text itself, run: {echo}")
     return _file(name, "FILE")
 
 
@@ -157,7 +157,7 @@ def _file(name: str, given_by: str) -> Source:
         why = getattr(error, "strerror", None) or str(error)
         raise click.UsageError(f"{given_by} {name!r}: {why}") from None
     if stat.S_ISDIR(found.st_mode):
-        raise click.UsageError(f"{given_by} {name!r} is a folder: name the files in it")
+        raise click.UsageError(f"{given_by} {name!r} is a folder. Name the files in it")
     if not os.access(name, os.R_OK):
         raise click.UsageError(f"{given_by} {name!r}: Permission denied")
     if stat.S_ISREG(found.st_mode) and found.st_size > limits.MAX_PAYLOAD:
@@ -167,7 +167,7 @@ def _file(name: str, given_by: str) -> Source:
 
 
 def _names(listing: str) -> Iterator[str]:
-    """The names in a list, one a line."""
+    """The names in a list, one per line."""
     try:
         with click.open_file(listing, "rb") as lines:
             for line in lines:
@@ -191,15 +191,15 @@ def _bounded(stream: BinaryIO, name: str) -> bytes:
 
 def _too_large(name: str, what_follows: str = "") -> PayloadTooLarge:
     return PayloadTooLarge(
-        f"the payload {name} is larger than the limit of {limits.MAX_PAYLOAD:,} bytes"
-        f"{what_follows}: store the data elsewhere and submit its name"
+        f"payload {name} is larger than the limit of {limits.MAX_PAYLOAD:,} bytes{what_follows}. "
+        "Store the data elsewhere and submit a reference to it"
     )
 
 
 def _lines(wake: int | None, patience: Callable[[], float | None]) -> Iterator[Source | None]:
-    """Each line of stdin, without its end; a line that is too long, or cannot be read, is the last.
+    """The lines of stdin, without line ends. Stops after a line that is too long or unreadable.
 
-    Yields None when the next line is not there yet.
+    Yields None while the next line is not available.
     """
     number = 0
     rest = b""

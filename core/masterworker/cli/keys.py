@@ -1,4 +1,4 @@
-"""`mwctl keys`: the keys with which clients encrypt and workers decrypt."""
+"""`mwctl keys`: keys for payload encryption."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def keys() -> None:
     "key_id",
     default="",
     metavar="ID",
-    help="The id of the key.  [default: made from the date]",
+    help="Id of the key.  [default: derived from the date]",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Create this key file, readable only by its owner.  [default: stdout]",
+    help="Key file to create, readable only by its owner.  [default: stdout]",
 )
 def new(key_id: str, output: Path | None) -> None:
-    """Create a key, as a line for a key file.
+    """Create a key and print it as a line for a key file.
 
-    The first key of a file encrypts, and all keys decrypt. To change keys, append the new key to
-    every file. When all have it, move it to the top of the clients' files. Remove the old key when
-    no task is left that was encrypted with it.
+    The first key of a file encrypts; all keys decrypt. To rotate keys, append the new key to every
+    key file. Then move it to the top of the clients' files. Remove the old key when no task
+    encrypted with it is left.
     """
     line = new_key(key_id)
     if output is None:
@@ -52,7 +52,7 @@ def new(key_id: str, output: Path | None) -> None:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise click.UsageError(
-            f"--output {output} is there already: append with `mwctl keys new >> {output}`"
+            f"--output {output} already exists. To append a key, run `mwctl keys new >> {output}`"
         ) from None
     except OSError as error:
         raise click.UsageError(f"--output {output}: {error.strerror}") from None
@@ -64,5 +64,5 @@ def new(key_id: str, output: Path | None) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        output.unlink()  # half a key is none
+        output.unlink()  # never leave a partial key behind
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None

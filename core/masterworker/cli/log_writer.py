@@ -1,6 +1,6 @@
-"""Writes log lines in a thread of its own, so that no role waits for whoever reads its log.
+"""Writes log lines in a separate thread, so that a slow log reader never blocks a role.
 
-A pipe that is full or a disk that is full costs log lines, which are counted, and nothing else.
+If a pipe or disk is full, log lines are dropped and counted, but nothing else is affected.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections import deque
 from typing import Final
 
 MOST_WAITING: Final = 10_000
-"""Lines that wait to be written. Those that come when there are as many are dropped."""
+"""Maximum number of queued lines. Further lines are dropped."""
 
 FLUSH_SECONDS: Final = 1.0
-"""How long the end of the process waits for the lines that are left."""
+"""Maximum time that the process waits for queued lines at exit."""
 
 _TOGETHER: Final = 100  # lines in one write
 
 
 class LogWriter(logging.Handler):
-    """Writes formatted records to a file descriptor. `emit` never waits for it."""
+    """Writes formatted records to a file descriptor. `emit` never blocks."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class LogWriter(logging.Handler):
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record over to the thread, which the first one starts."""
+        """Queue a record for the writer thread. The first record starts the thread."""
         try:
             line = self.format(record) + "\n"
-        except Exception:  # noqa: BLE001 - as every handler does
+        except Exception:  # noqa: BLE001 - as in every logging handler
             self.handleError(record)
             return
         with self._changed:
@@ -53,7 +53,7 @@ class LogWriter(logging.Handler):
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is written, for a bounded time. `logging` calls it at the end."""
+        """Wait a bounded time until the queue is empty. `logging` calls this at exit."""
         deadline = time.monotonic() + FLUSH_SECONDS
         with self._changed:
             while self._waiting or self._writing:
@@ -73,12 +73,14 @@ class LogWriter(logging.Handler):
                     self._dropped = 0
             try:
                 self._write("".join(lines).encode(errors="backslashreplace"))
-            except OSError:  # closed, or a full disk: there may be room for the next ones
+            except OSError:  # closed, or the disk is full; later lines may succeed
                 with self._changed:
                     self._dropped += len(lines)
 
     def _line_about_the_dropped(self) -> str:
-        text = "%d log lines were dropped: they could not be written, or were not read in time"
+        text = (
+            "%d log lines were dropped because stderr could not be written or was read too slowly"
+        )
         record = logging.LogRecord(
             __name__, logging.WARNING, __file__, 0, text, (self._dropped,), None
         )

@@ -1,7 +1,7 @@
-"""The options by which a command is let into ZooKeeper, turned into one `login`.
+"""The authentication and TLS options of commands, combined into one `login`.
 
-No secret is ever an option, since everyone on the machine can read a command line. It comes from a
-file that others cannot read, or from the environment.
+No option takes a secret, because every user of the machine can read command lines. Secrets come
+from a file that others cannot read, or from the environment.
 """
 
 from __future__ import annotations
@@ -24,49 +24,49 @@ OPTIONS: Final = (
         cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help="A file with user:password that others cannot read; "
-        f"{USER_PASSWORD} can hold the text itself.",
+        help="File with user:password, not accessible to others. Alternatively, set "
+        f"{USER_PASSWORD} to user:password.",
     ),
     click.option(
         "--tls-ca",
         cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help="Use TLS, and trust only servers signed by an authority in this PEM file.",
+        help="Use TLS, and trust only servers with a certificate from a CA in this PEM file.",
     ),
     click.option(
         "--tls-cert",
         cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help="The client certificate, a PEM file, for servers that ask for one.",
+        help="PEM file with the client certificate.",
     ),
     click.option(
         "--tls-key",
         cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help="Its key, a PEM file.",
+        help="PEM file with the key of the client certificate.",
     ),
     click.option(
         "--tls-key-password-file",
         cls=ConnectionOption,
         type=_FILE,
         metavar="FILE",
-        help=f"A file with the key's password, if it is encrypted; {KEY_PASSWORD} can hold the "
-        "password itself.",
+        help="File with the password of an encrypted key. Alternatively, set "
+        f"{KEY_PASSWORD} to the password.",
     ),
     click.option(
         "--tls-insecure-skip-host-check",
         cls=ConnectionOption,
         is_flag=True,
-        help="Accept a server whose certificate names another host.",
+        help="Accept server certificates issued for other hosts.",
     ),
 )
 
 
 def login_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command these options; its function gets `login`. Raises BadConfiguration."""
+    """Add these options to a command; its function gets `login`. Raises BadConfiguration."""
 
     @functools.wraps(function)
     def with_login(
@@ -80,7 +80,7 @@ def login_options(function: Callable[..., Any]) -> Callable[..., Any]:
         **others: Any,
     ) -> Any:
         if tls_ca is None and (tls_cert or tls_key or tls_insecure_skip_host_check):
-            raise click.UsageError("TLS needs --tls-ca, the authorities to trust")
+            raise click.UsageError("TLS options need --tls-ca, the PEM file of the CAs to trust")
         login = make_login(
             credentials=credentials,
             tls_ca=tls_ca,

@@ -1,7 +1,7 @@
-"""The log on stderr: one bounded line per record, whatever the data in it holds.
+"""The log on stderr: one line of bounded length per record.
 
-What is logged names tasks, workers and texts that others chose. Control characters are written as
-escapes, so that no line can forge another or drive a terminal.
+Records contain untrusted text, such as the names of tasks and workers. Control characters are
+escaped, so that a record can neither forge a log line nor control a terminal.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 
 MAX_LINE: Final = 2_000
-"""Characters kept of one record's message, with its traceback."""
+"""Maximum number of characters of a record's message, including its traceback."""
 
 
 def start(level: str, form: str) -> None:
-    """Log to stderr from now on: records from `level` upwards, as `form` says.
+    """Start logging records of at least `level` to stderr, in the format `form`.
 
-    kazoo is never heard below WARNING, since at DEBUG it logs credentials and payloads; and only
-    its errors by a command that logs no more than warnings, which says itself what went wrong.
+    kazoo's records below WARNING are never logged, because at DEBUG they contain credentials and
+    payloads. At level `warning`, only kazoo's errors are logged: the command reports problems
+    itself.
     """
     handler = LogWriter(2)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
@@ -37,7 +38,7 @@ def start(level: str, form: str) -> None:
 
 
 def escape(text: str, keep: str = "") -> str:
-    """The text with every character that does not print written as an escape, except `keep`."""
+    """The text with every non-printable character escaped, except those in `keep`."""
     return "".join(
         character
         if character.isprintable() or character in keep
@@ -47,10 +48,10 @@ def escape(text: str, keep: str = "") -> str:
 
 
 def shorten(text: str, most: int = MAX_LINE) -> str:
-    """At most `most` characters of a text, with both its ends: a traceback's point is its end."""
+    """The start and end of a text, at most `most` characters: a traceback ends with the error."""
     if len(text) <= most:
         return text
-    gap = f" [{len(text) - most:,} characters left out] "
+    gap = f" [{len(text) - most:,} characters omitted] "
     half = (most - len(gap)) // 2
     return text[:half] + gap + text[-half:]
 
@@ -64,9 +65,9 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object with `time`, `level`, `logger` and `message`, and the fields of a record.
+    """A JSON object with `time`, `level`, `logger`, `message` and the record's own fields.
 
-    Those come as `extra={"fields": {...}}`, numbers and short texts.
+    A record passes its fields, numbers and short texts, as `extra={"fields": {...}}`.
     """
 
     def format(self, record: logging.LogRecord) -> str:

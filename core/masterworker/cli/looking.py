@@ -1,4 +1,4 @@
-"""`mwctl status` and `mwctl audit`: the cluster as a whole, as it is now."""
+"""`mwctl status` and `mwctl audit`: the current state of the whole cluster."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .reading import Needs, reading
 @login_options
 @format_option
 def status(hosts: str, login: Login, form: str) -> None:
-    """Show masters, workers and how many tasks there are.
+    """Show masters, workers and task counts.
 
-    Finished tasks are counted until their status is taken or has expired.
+    A finished task is counted until its status is taken or expires.
     """
     with reading(hosts, login) as session:
         document = Inspection(session).status().to_dict()
@@ -47,7 +47,9 @@ def _show_status(document: dict[str, Any]) -> None:
         for master in document["masters"]
     ]
     workers = [_common(worker) | {"slots": _slots(worker)} for worker in document["workers"]]
-    epoch = f"{primary['id']}, epoch {primary['epoch']}" if primary else "none: nothing is assigned"
+    epoch = (
+        f"{primary['id']}, epoch {primary['epoch']}" if primary else "none, no tasks are assigned"
+    )
     _show(f"Primary: {epoch}", f"Tasks: {tasks}")
     _show("", *_section("Masters", masters, ["id", "host", "pid", "version", "up", "role"]))
     columns = ["id", "host", "pid", "version", "up", "state", "slots", "assigned", "executors"]
@@ -58,13 +60,13 @@ def _show_status(document: dict[str, Any]) -> None:
 
 
 def _common(role: dict[str, Any]) -> dict[str, Any]:
-    """What a table shows of a master or a worker; nothing beyond the record of a book worker."""
+    """The columns that masters and workers share. Values that a record lacks are empty."""
     up = "" if role["started"] is None else duration(time.time() - role["started"])
     return role | {"up": up, "pid": role["pid"] or ""}
 
 
 def _slots(worker: dict[str, Any]) -> str:
-    """How many of a worker's slots are taken; those for inline executors only stand apart."""
+    """Used and total slots of a worker. Slots only for inline executors are shown separately."""
     slots, inline, assigned = worker["slots"], worker["inline_slots"], worker["assigned"]
     if not inline:
         return f"{assigned}/{slots}"
@@ -92,12 +94,12 @@ def _section(title: str, rows: list[dict[str, Any]], columns: list[str]) -> list
 def audit(ctx: click.Context, hosts: str, login: Login, form: str) -> None:
     """Check that no task was lost or recorded twice.
 
-    Every accepted task must be either pending, assigned or finished, or its status was taken or has
-    expired. The audit also looks for znodes that do not belong in the tree. The exit code is 0 if
-    it finds nothing, else 1. It only reads, and you can run it on a working cluster: it reports no
-    task that merely moved.
+    Every accepted task must be pending, assigned or finished, or its status must have been taken or
+    have expired. The audit also checks the znodes themselves. The exit code is 1 if it finds a
+    problem. The audit is read-only and safe on a running cluster: tasks that move during the audit
+    are not reported.
     """
-    with reading(hosts, login, Needs.SOME) as session:  # what is missing is a finding
+    with reading(hosts, login, Needs.SOME) as session:  # a missing folder is a finding
         report = Auditor(session).report()
     if form == "table":
         _show_audit(report.to_dict())
@@ -112,9 +114,7 @@ def _show_audit(document: dict[str, Any]) -> None:
     numbers = {key: value for key, value in document.items() if key not in words}
     width = max(map(len, numbers)) + 2
     _show(*(f"{key.replace('_', ' '):<{width}}{value:>12,}" for key, value in numbers.items()))
-    balanced = not document["lost"] and not document["recorded_twice"]
-    verdict = "Every accepted task" if balanced else "Not every accepted task"
-    _show("", f"{verdict} is accounted for{'.' if document['ok'] else '. Findings:'}")
+    _show("", "No problems found." if document["ok"] else "Problems found:")
     _show(*(f"  {escape(finding)}" for finding in document["findings"]))
     _show(*(f"Note: {escape(note)}." for note in document["notes"]))
 

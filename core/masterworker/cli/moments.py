@@ -1,4 +1,4 @@
-"""Moments and durations, as people write and read them."""
+"""Human-readable points in time and durations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
 class Moment(click.types.FloatParamType):
-    """A moment: how long ago it was, such as `30s`, `15m`, `1h30m` or `2d`, or an ISO time.
+    """A point in time, given as its age (`30s`, `15m`, `1h30m`, `2d`) or as an ISO 8601 time.
 
-    An ISO time without an offset is taken to be UTC. The value is in seconds since the epoch.
+    An ISO time without an offset is in UTC. The value is in seconds since the epoch.
     """
 
     name = "moment"
@@ -35,7 +35,7 @@ class Moment(click.types.FloatParamType):
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r}: expected how long ago, such as 30s, 15m, 1h or 2d, or an ISO time, "
+                f"{value!r}: expected an age, such as 30s, 15m, 1h or 2d, or an ISO 8601 time, "
                 "such as 2026-03-01T12:00Z",
                 param,
                 ctx,
@@ -43,7 +43,7 @@ class Moment(click.types.FloatParamType):
 
 
 def duration(seconds: float) -> str:
-    """A duration in its two largest units, such as `3h 12m`; below a minute, in seconds."""
+    """A duration in its two largest units, such as `3h 12m` or `45s`."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):

@@ -1,4 +1,4 @@
-"""Names for the results in a folder: those of the payloads' files, each of them once."""
+"""Unique file names for results, derived from the names of the payload files."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Final
 
 LONGEST: Final = 255
-"""Bytes of a file's name."""
+"""Maximum length of a file name in bytes."""
 
 
 class Names:
-    """Gives each result a file of its own in `folder`, and none outside it."""
+    """Gives each result its own file in `folder`, never outside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._taken: set[str] = set()
         self._numbers: dict[str, int] = {}
-        """The last number that was added to a name."""
+        """The last number appended to each name."""
 
     def place(self, file: Path | None, task: str) -> Path:
-        """The file for the result of a task: named as the payload's file, or else by the task's id.
+        """The file for a task's result, named after the payload file, or after the task's id.
 
-        If the name is taken, a number is added: `photo.jpg`, `photo-2.jpg`.
+        If the name is taken, a number is appended: `photo.jpg`, `photo-2.jpg`.
         """
         name = file.name if file is not None else ""
         if name in ("", ".", ".."):
@@ -36,7 +36,7 @@ class Names:
 
 
 def _numbered(name: str, number: int) -> str:
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name alone, which Path would judge
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - Path would interpret the name
     if len(os.fsencode(suffix)) > LONGEST // 2:
         stem, suffix = name, ""
     added = f"-{number}{suffix}"

@@ -1,4 +1,4 @@
-"""What is written to stdout as data, and what is said on stderr beside it."""
+"""Data on stdout, and messages on stderr."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STDOUT: Final = 1
 """The descriptor of stdout."""
 
 MAX_CELL: Final = MAX_NAME
-"""Characters of one cell of a table: every name of ours is shown whole, and a text that somebody
-else chose makes no line longer than a few of them."""
+"""Maximum number of characters of a table cell. Our own names always fit; longer text from others
+is shortened."""
 
 format_option = click.option(
     "-o",
@@ -32,12 +32,12 @@ format_option = click.option(
     default="table",
     show_default=True,
     metavar="FORMAT",
-    help="A table for people, one json document, or jsonl: one object a line.",
+    help="Output format: table, json (one document) or jsonl (one object per line).",
 )
 
 
 class OutputPath(click.Path):
-    """A file to be written, or a folder if `dir_okay`; the folder it lies in must exist."""
+    """A file to write, or with `dir_okay` a folder. Its parent folder must exist."""
 
     def __init__(self, *, dir_okay: bool = False) -> None:
         super().__init__(dir_okay=dir_okay, path_type=Path)
@@ -45,36 +45,36 @@ class OutputPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if own_descriptor(path) is not None:
-            if not path.exists():  # later, the number may be that of a connection
+            if not path.exists():  # later, a connection may get this number
                 self.fail(f"descriptor {path} is not open", param, ctx)
         elif path.exists():
             if not os.access(path, os.W_OK):
-                self.fail(f"{path} cannot be written", param, ctx)
+                self.fail(f"{path} is not writable", param, ctx)
         elif not path.parent.is_dir():
-            self.fail(f"there is no folder {path.parent}", param, ctx)
+            self.fail(f"folder {path.parent} does not exist", param, ctx)
         elif self.dir_okay and os.fsdecode(value).endswith("/"):
             path.mkdir()
         return path
 
 
 def make_folder(output: Path) -> None:
-    """Make the folder for the results of several tasks if it is missing. Raises UsageError."""
+    """Create the folder for the results of several tasks if necessary. Raises UsageError."""
     try:
         output.mkdir(exist_ok=True)
     except OSError as error:
         raise click.UsageError(
-            f"--output {output} has to be a folder for the results of several tasks: "
+            f"--output {output} must be a folder, because there can be several results: "
             f"{error.strerror}"
         ) from error
 
 
 def write_bytes(data: bytes, file: Path | None) -> None:
-    """Write exactly these bytes to a file, or to stdout if it is None, and onto the disk behind it.
+    """Write exactly these bytes to a file, or to stdout if it is None, and sync them to disk.
 
-    A plain file is there whole or not at all. Raises OSError.
+    A regular file is never left partial. Raises OSError.
     """
     if file is None:
-        sys.stdout.flush()  # what was written before comes before
+        sys.stdout.flush()  # keep the order of earlier output
         write_all(STDOUT, data)
         sync(STDOUT)
     else:
@@ -82,7 +82,7 @@ def write_bytes(data: bytes, file: Path | None) -> None:
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: str) -> None:
-    """Write rows to stdout; as a table, with these columns only."""
+    """Write rows to stdout. A table has only these columns."""
     if form == "jsonl":
         for row in rows:
             click.echo(json.dumps(row))
@@ -94,12 +94,12 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: 
 
 
 def write_document(document: Mapping[str, Any], form: str) -> None:
-    """Write one object to stdout as JSON: over several lines, or for `jsonl` on one."""
+    """Write one object to stdout as JSON, on a single line for `jsonl`."""
     click.echo(json.dumps(document, indent=None if form == "jsonl" else 2))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
-    """The lines of a table: a head, then a line for each row."""
+    """The lines of a table: a header, then one line per row."""
     lines = [[column.upper() for column in columns]]
     lines += [[_cell(row[column]) for column in columns] for row in rows]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -109,12 +109,12 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator
 
 
 def timestamp(seconds: float | None) -> str:
-    """A time in seconds since the epoch as people read it; empty if nobody knows it."""
+    """A time in seconds since the epoch in human-readable form; empty if unknown."""
     if not seconds:
         return ""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:-6] + "Z"
-    except (ValueError, OverflowError, OSError):  # other people's clocks write what they like
+    except (ValueError, OverflowError, OSError):  # out of range: the time is untrusted
         return str(seconds)
 
 
@@ -126,16 +126,16 @@ def _cell(value: Any) -> str:
 
 
 def complain(message: str) -> None:
-    """Say on stderr what went wrong. It may quote others' data: only its line ends are kept."""
+    """Print an error on stderr. Control characters except newlines are escaped."""
     say(f"error: {message}")
 
 
 def warn(message: str) -> None:
-    """Say on stderr what the user should know."""
+    """Print a warning on stderr."""
     say(f"warning: {message}")
 
 
 def say(message: str) -> None:
-    """Say something on stderr, if it can be written."""
+    """Print a message on stderr. It is dropped if stderr cannot be written."""
     with contextlib.suppress(OSError, ValueError):
         click.echo("mwctl: " + escape(message, keep="\n"), err=True)

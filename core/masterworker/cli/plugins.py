@@ -1,4 +1,4 @@
-"""`mwctl plugins`: what this environment has to offer. Nothing here needs ZooKeeper."""
+"""`mwctl plugins`: the plugins installed in this environment. ZooKeeper is not needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("name", "distribution", "version", "executors", "status", "reason")
 
 @click.group(cls=Group, examples=["mwctl plugins list"])
 def plugins() -> None:
-    """Show the installed plugins."""
+    """List installed plugins."""
 
 
 @plugins.command("list", examples=["mwctl plugins list", "mwctl plugins list -o json"])
@@ -23,7 +23,7 @@ def plugins() -> None:
 def list_plugins(form: str) -> None:
     """List the plugins in this environment and their executors.
 
-    A plugin that cannot be loaded is `broken`, and one that shares a name with another plugin is in
-    `conflict`. The reason says what to do.
+    The status is `ok`, `broken` (the plugin cannot be loaded) or `conflict` (another plugin has the
+    same name). The reason explains how to fix the problem.
     """
     write_rows((asdict(record) for record in Plugins.probe().records), COLUMNS, form)

@@ -1,4 +1,4 @@
-"""One line on a terminal that says how far a command is."""
+"""A progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from typing import Final
 
 INTERVAL: Final = 0.1
-"""Seconds between two changes of the line."""
+"""Minimum seconds between two updates of the line."""
 
 CLEAR: Final = "\r\x1b[K"
 
 
 class Progress:
-    """The last line of stderr, if that is a terminal and `shown`; else nothing."""
+    """A progress line on stderr, if `shown` and stderr is a terminal."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown and sys.stderr.isatty()
@@ -22,14 +22,14 @@ class Progress:
         self._there = False
 
     def show(self, text: str) -> None:
-        """Show a text in place of the one before, unless that was a moment ago."""
+        """Replace the line, unless it was updated a moment ago."""
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + INTERVAL
             self._there = True
             self._write(CLEAR + text)
 
     def clear(self) -> None:
-        """Remove the text, so that something else can be said there."""
+        """Remove the line, so that other output can follow."""
         if self._there:
             self._there = False
             self._write(CLEAR)

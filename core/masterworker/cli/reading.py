@@ -1,4 +1,4 @@
-"""A session for commands that only look: they never write, not even a folder that is missing."""
+"""A session for read-only commands. They never write, not even to create a missing folder."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Needs(Enum):
 
 @contextmanager
 def reading(hosts: str, login: Login, needs: Needs = Needs.ALL) -> Iterator[Session]:
-    """A session that is started, where the hosts string leads to a cluster.
+    """A started session with an existing cluster.
 
-    Raises Unavailable if it does not, and also if the session breaks while it is used.
+    Raises Unavailable if there is no cluster at `hosts`, or if the session breaks during use.
     """
     session = Session(hosts, login=login)
     patience = CLOSE_TIMEOUT
@@ -34,9 +34,9 @@ def reading(hosts: str, login: Login, needs: Needs = Needs.ALL) -> Iterator[Sess
             tree.require(session, incomplete=needs is Needs.SOME)
         yield session
     except (ConnectionLost, SessionLost) as error:
-        raise Unavailable(f"ZooKeeper at {hosts}: {error}; ask again") from error
+        raise Unavailable(f"ZooKeeper at {hosts}: {error}. Try again") from error
     except KeyboardInterrupt:
-        patience = 0.5  # ZooKeeper may be what was waited for
+        patience = 0.5  # ZooKeeper itself may be unresponsive
         raise
     finally:
         session.close(patience)

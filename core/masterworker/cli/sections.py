@@ -1,9 +1,9 @@
-"""Options that many commands share: their sections in the help, and their place before a command.
+"""Options that many commands share: their help sections, and their use before a command.
 
-A command's help shows its own options first, then the sections `Connection` and `Logging`. The
-options of these sections can also be given before the command, to `mwctl` itself or to a group:
-`mwctl --hosts zk1:2181 status` is `mwctl status --hosts zk1:2181`. An option behind the command
-wins, and a command that has no use for an option given before it ignores it.
+A command's help shows its own options first, then the sections `Connection` and `Logging`. Options
+of these sections can also be given to `mwctl` or a group, before the command:
+`mwctl --hosts zk1:2181 status` is equivalent to `mwctl status --hosts zk1:2181`. An option after
+the command takes precedence. A command ignores earlier options that it does not support.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any, ClassVar, Final
 import click
 
 _GIVEN: Final = f"{__name__}.given"
-"""The key of a context's `meta` under which the arguments given before the command are."""
+"""The key in a context's `meta` for the options given before the command."""
 
 
 class SharedOption(click.Option):
-    """An option of many commands; `section` is its heading in the help."""
+    """An option of many commands. `section` is its heading in the help."""
 
     section: ClassVar[str]
 
 
 class ConnectionOption(SharedOption):
-    """An option that says how to reach ZooKeeper."""
+    """An option for the connection to ZooKeeper."""
 
     section = "Connection"
 
 
 class LoggingOption(SharedOption):
-    """An option that says what is logged."""
+    """An option for logging."""
 
     section = "Logging"
 
@@ -39,7 +39,7 @@ SECTIONS: Final = (ConnectionOption.section, LoggingOption.section)
 
 
 def before_the_command(options: Iterable[click.Parameter]) -> Iterator[click.Option]:
-    """Options for a group that hand what they are given on to the command."""
+    """Hidden options for a group, which pass their values on to the command."""
     for option in options:
         if isinstance(option, SharedOption):
             yield click.Option(
@@ -62,7 +62,7 @@ def _note(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 def with_given(
     ctx: click.Context, options: Sequence[click.Parameter], args: list[str]
 ) -> list[str]:
-    """The arguments of a command, preceded by those given before it which it has an option for."""
+    """A command's arguments, preceded by the options before it that the command supports."""
     own = {name for option in options for name in option.opts}
     given = [one for one in ctx.meta.get(_GIVEN, ()) if one[0] in own]
     return ["=".join(one) for one in given] + args
@@ -71,7 +71,7 @@ def with_given(
 def write_options(
     ctx: click.Context, options: Sequence[click.Parameter], formatter: click.HelpFormatter
 ) -> None:
-    """Write a command's own options, then those of each section."""
+    """Write a command's own options, then the options of each section."""
     rows: dict[str, list[tuple[str, str]]] = {"Options": [], **{name: [] for name in SECTIONS}}
     for option in options:
         if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):

@@ -1,4 +1,4 @@
-"""`mwctl master` and `mwctl worker`: the roles that run until a signal ends them."""
+"""`mwctl master` and `mwctl worker`: roles that run until a signal stops them."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ DEFAULTS: Final = MasterSettings()
 
 
 class Stoppable(Protocol):
-    """A role, as far as signals are concerned."""
+    """A role that a signal can stop."""
 
     def stop(self) -> None: ...
 
 
 class Signals:
-    """SIGTERM and SIGINT, each turned into one call of the role's `stop()`.
+    """Turns each SIGTERM and SIGINT into one call of the role's `stop()`.
 
-    Python runs a handler in the main thread only, between any two of its steps: late, if that
-    thread waits and another one caught the signal, and perhaps while it holds the lock of the very
-    event that `stop()` sets. So the handler does nothing; the signal's number arrives through the
-    wakeup descriptor, at once, in a thread of its own. `last` is the signal that came last.
+    Python runs signal handlers in the main thread, between any two instructions. That can be late,
+    if the main thread is waiting, or while it holds the lock of the event that `stop()` sets. So
+    the handler does nothing, and a separate thread reads the signal's number from the wakeup
+    descriptor immediately. `last` is the most recent signal.
     """
 
     def __init__(self, role: Stoppable) -> None:
@@ -82,23 +82,23 @@ class Signals:
     type=Seconds(),
     default=DEFAULTS.status_ttl,
     show_default=True,
-    help="Minimum time to keep the status of a finished task that its client does not take.",
+    help="Minimum time to keep the status of a finished task if its client does not take it.",
 )
 @click.option(
     "--folder-ttl",
     type=Seconds(),
     default=DEFAULTS.folder_ttl,
     show_default=True,
-    help="Minimum time to keep the balanced ledger of a client that may be gone.",
+    help="Minimum time to keep the ledger of an inactive client whose tasks are all settled.",
 )
 def master(
     hosts: str, login: Login, session_timeout: float, status_ttl: float, folder_ttl: float
 ) -> None:
     """Run a master.
 
-    One master of a cluster is the primary: it assigns tasks to workers and recovers those of dead
-    workers. The other masters are backups and take over when it ends. SIGTERM and SIGINT end a
-    master at once; the tasks are safe in ZooKeeper.
+    One master of a cluster is the primary. It assigns tasks to workers and recovers the tasks of
+    dead workers. The other masters are backups; one of them takes over if the primary stops.
+    SIGTERM and SIGINT stop a master immediately. No task is lost: all state is in ZooKeeper.
     """
     settings = MasterSettings(
         session_timeout=session_timeout,
@@ -132,20 +132,20 @@ def master(
     default=(DEFAULT_EXECUTOR,),
     show_default=True,
     metavar="NAME",
-    help="An executor to run, NAME or PLUGIN:NAME; repeatable. In the environment: separated by "
-    "blanks.",
+    help="Executor to offer, as NAME or PLUGIN:NAME. Repeatable. In MWCTL_EXECUTOR, "
+    "separate names with spaces.",
 )
 @click.option(
     "--slots",
     type=click.IntRange(1, limits.MAX_SLOTS),
     metavar="N",
-    help="Maximum number of tasks at a time.  [default: one per processor, and "
-    f"{limits.INLINE_SLOTS:,} more for inline executors]",
+    help="Maximum number of concurrent tasks.  [default: one per processor, plus "
+    f"{limits.INLINE_SLOTS:,} for inline executors]",
 )
 @click.option(
     "--name",
     default=lambda: name_of_host(socket.gethostname()),
-    show_default="this host's name",
+    show_default="host name",
     metavar="NAME",
     help="Prefix of the worker's id.",
 )
@@ -153,39 +153,40 @@ def master(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A TOML file with a table [executors.NAME] for each executor that you configure.",
+    help="TOML file with a table [executors.NAME] for each executor that you configure.",
 )
 @click.option(
     "--grace",
     type=Seconds(),
     default=30.0,
     show_default=True,
-    help="How long running attempts may continue after the first signal.",
+    help="Time that running attempts get to finish after the first signal.",
 )
 @key_file_option
 @click.option(
     "--pass-env",
     multiple=True,
     metavar="NAME",
-    help="A variable of the worker's environment that executors in child processes see beside the "
-    "usual ones; repeatable.",
+    help="Environment variable to pass to child processes, in addition to the default ones. "
+    "Repeatable.",
 )
 @click.option(
     "--task-user",
     metavar="NAME",
-    help="Run child processes as this user; the worker must be root.  [default: the worker's]",
+    help="User that runs child processes. The worker must run as root.  "
+    "[default: the worker's user]",
 )
 @click.option(
     "--task-limit",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="A resource limit of child processes, as of setrlimit(2), or 'unlimited'; repeatable.  "
-    "[default: core=0]",
+    help="Resource limit of child processes, as in setrlimit(2). NUMBER can be 'unlimited'. "
+    "Repeatable.  [default: core=0]",
 )
 @click.option(
     "--allow-new-privileges",
     is_flag=True,
-    help="Let set-user-ID programs, such as sudo, take effect in child processes.",
+    help="Allow child processes to gain privileges through set-user-ID programs such as sudo.",
 )
 @click.pass_context
 def worker(
@@ -206,10 +207,10 @@ def worker(
 ) -> None:
     """Run a worker.
 
-    It runs the tasks that the primary master assigns to it, with the executors that you name. The
-    first SIGTERM or SIGINT drains it: tasks that have not started are handed back at once, running
-    ones after the grace period. A second signal ends it immediately, with exit code 143 or 130;
-    the primary then recovers its tasks.
+    A worker runs the tasks that the primary assigns to it, with the executors that you name. The
+    first SIGTERM or SIGINT drains the worker: it returns tasks that have not started immediately,
+    and running tasks after the grace period. A second signal stops the worker immediately with exit
+    code 143 or 130, and the primary recovers its tasks.
     """
     tables = load_configuration(config) if config else {}
     configs, time_limits = split_time_limits(tables, config)
@@ -233,12 +234,12 @@ def worker(
     prctl.hide()
     plugins = Plugins.probe(executor, configs, file=config, sandbox=sandbox)
     offers = with_time_limits(plugins.executors(executor), time_limits)
-    # Inline executors run in this process from here on. What they do to it at import comes first.
+    # Inline executors run in this process. Undo what importing them changed in it.
     ctx.obj.runs_plugins = any(one.inline for one in offers.values())
     known = ProcessState(KERNEL)
     executors = load_inline(offers)
     for changed in known.restore():
-        log.warning("loading the plugins changed %s of this worker and left it so", changed)
+        log.warning("importing the plugins changed %s of this worker permanently", changed)
     role = Worker(hosts, executors, settings)
     signals = Signals(role)
     role.run()

@@ -1,9 +1,9 @@
-"""The standard streams, also when they are closed, full or unread.
+"""Standard streams that may be closed, full or not read.
 
-The next file or socket that a process opens gets the number of a closed descriptor 0, 1 or 2:
-results could be written into the connection to ZooKeeper. So the numbers are kept occupied, in a
-way that makes every read or write fail as on a closed descriptor. `sys.stdout` is never None, since
-lost data must be an error. Messages that stderr does not take are dropped.
+If descriptor 0, 1 or 2 is closed, the next file or socket gets its number, and results could be
+written to the connection with ZooKeeper. So closed numbers are kept occupied, and every read or
+write on them fails as on a closed descriptor. `sys.stdout` is never None, because losing data must
+be an error. Messages that cannot be written to stderr are dropped.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import sys
 from typing import Any, Final
 
 _CLOSED: Final = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_RDONLY}
-"""For each standard descriptor, how /dev/null is opened so that its use fails."""
+"""For each standard descriptor, the mode in which /dev/null is opened so that its use fails."""
 
 
 class _Stdout(io.FileIO):
-    """Descriptor 1. It waits for a slow reader, and remembers why it refused what was written."""
+    """Descriptor 1. Waits for a slow reader, and records why a write failed."""
 
     refused = ""
 
@@ -40,12 +40,12 @@ class _Stdout(io.FileIO):
 
 
 def hold() -> None:
-    """Keep the numbers of closed standard streams taken, and give Python streams that fail."""
+    """Occupy the numbers of closed standard streams, and give Python streams that fail."""
     for descriptor, mode in _CLOSED.items():
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, mode)  # the lowest free number is this one
+            opened = os.open(os.devnull, mode)  # gets this number: it is the lowest free one
             os.set_inheritable(opened, True)
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
@@ -58,20 +58,20 @@ def hold() -> None:
         sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may not know every letter
+            stream.reconfigure(errors="backslashreplace")  # the encoding may lack some characters
 
 
 def refused() -> str:
-    """Why stdout did not take what was written to it; empty if it did."""
+    """Why writing to stdout failed; empty if it did not."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.refused if isinstance(raw, _Stdout) else ""
 
 
 def let_go(*, interrupted: bool = False) -> None:
-    """Drop what the streams did not take, before the process ends.
+    """Drop output that cannot be written, before the process exits.
 
-    Python would flush it once more, and would block, or exit with a code of its own. An interrupted
-    command drops its whole buffer, since the reader of stdout may be what it was waiting for.
+    Otherwise Python would flush the streams again, and block or exit with its own exit code. An
+    interrupted command drops all buffered output, because stdout itself may have been blocking.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,4 +1,4 @@
-"""`mwctl submit`: payloads in, task ids or results out."""
+"""`mwctl submit`: submit payloads, and print task ids or results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .waiting import Outcome, Submitted, Wait, say_where
 log = logging.getLogger(__name__)
 
 ACCEPTED_WITHIN: Final = 60.0
-"""Seconds for a batch of tasks to be accepted."""
+"""Maximum seconds for a batch of tasks to be accepted."""
 
 IDS: Final = ("id", "payload")
 OUTCOMES: Final = ("id", "payload", "state", "seconds", "output")
@@ -63,7 +63,7 @@ def _read_options(
     default=DEFAULT_EXECUTOR,
     show_default=True,
     metavar="NAME",
-    help="The executor that runs the tasks.",
+    help="Executor that runs the tasks.",
 )
 @click.option(
     "--option",
@@ -71,7 +71,7 @@ def _read_options(
     multiple=True,
     callback=_read_options,
     metavar="KEY=VALUE",
-    help="An option for the executor; repeatable.",
+    help="Option for the executor. Repeatable.",
 )
 @click.option(
     "--payload",
@@ -79,33 +79,34 @@ def _read_options(
     type=click.Path(),
     multiple=True,
     metavar="FILE",
-    help="The same as FILE, but '-' is all of stdin as one payload; repeatable.",
+    help="Same as the argument FILE, but '-' submits all of stdin as one payload. Repeatable.",
 )
 @click.option(
     "--from-file",
     "listing",
     type=click.Path(),
     metavar="LIST",
-    help="A file that names the files, one a line; '-' for stdin.",
+    help="File with the names of payload files, one per line, or '-' for stdin.",
 )
 @click.option(
     "--attempts",
     type=click.IntRange(1, limits.MAX_ATTEMPTS),
     metavar="N",
-    help="How many attempts may fail before the task does.  [default: set by the executor]",
+    help="Number of failed attempts after which a task fails.  [default: set by the executor]",
 )
 @click.option("--wait", is_flag=True, help="Wait for the results and write them.")
 @click.option(
     "--output",
     type=OutputPath(dir_okay=True),
     metavar="PATH",
-    help="With --wait: a file for the result; for several tasks a folder, with a file for each, "
-    "named after the payload's.  [default: stdout]",
+    help="With --wait: file for the result. For several tasks: folder for the results, which are "
+    "named after the payload files.  [default: stdout]",
 )
 @click.option(
     "--timeout",
     type=Seconds(),
-    help="With --wait: how long to wait once tasks are accepted.  [default: no limit]",
+    help="With --wait: maximum time to wait after the first tasks are accepted.  "
+    "[default: no limit]",
 )
 @key_file_option
 @format_option
@@ -129,26 +130,30 @@ def submit(
     key_file: Path | None,
     form: str,
 ) -> None:
-    """Submit tasks, and wait for their results if asked to.
+    """Submit tasks, and optionally wait for their results.
 
-    Each FILE is the payload of a task; '-' makes a task of each line of stdin. The ids are printed
-    once the tasks are accepted. With --wait, the results are written instead, to the byte, and with
-    --output a row for each task tells what became of it. Exits with 3 if a task failed, and with
-    124 if --timeout ran out: the tasks go on, and `mwctl tasks result ID` gives their results.
+    Submits one task per FILE. '-' submits one task per line of stdin. Prints the task ids after the
+    tasks are accepted. With --wait, writes the exact bytes of the results instead. With --wait and
+    --output, prints one row per task with its outcome.
+
+    Exit codes with --wait: 3 if a task failed; 124 if --timeout expired. After a timeout, tasks
+    continue to run. To get their results, use `mwctl tasks result ID`.
     """
     for name, given in (("--output", output), ("--timeout", timeout)):
         if given is not None and not wait:
-            raise click.UsageError(f"{name} is for results: it needs --wait", ctx)
+            raise click.UsageError(f"{name} needs --wait", ctx)
     if wait and output is None and form != "table":
         raise click.UsageError(
-            f"-o {form} writes a row for each task to stdout: use --output for the results", ctx
+            f"-o {form} with --wait needs --output: the rows and the results cannot both go to "
+            "stdout",
+            ctx,
         )
     inputs = Inputs(arguments, payloads, listing)
     place = None if output is None else _place(output, inputs)
     if ctx.get_parameter_source("executor") is ParameterSource.DEFAULT:
         say(
-            f"no --executor given: {executor!r} takes the payload and returns nothing; use "
-            "--executor echo to get it back"
+            f"no --executor given, using {executor!r}, which returns an empty result. To get the "
+            "payload back, use --executor echo"
         )
     key_id = load_keys(key_file).ids[0] if key_file else ""
     cluster = _Cluster(hosts, login, executor, key_id)
@@ -156,7 +161,7 @@ def submit(
     waiting: Wait | None = None
     progress = Progress(shown=bool(output) or not sys.stdout.isatty())
     try:
-        # What is not written here stays there.
+        # With acknowledge=True, results that are not written stay in ZooKeeper.
         with Client(hosts, login=login, acknowledge=True, key_file=key_file or "") as client:
             submitter.client = client
             if wait:
@@ -175,29 +180,30 @@ def submit(
             say_where([*(waiting.left if waiting else ()), *submitter.untold], inputs.left)
         raise
     if not submitter.count and not code:
-        say("there was nothing to submit")
+        say("nothing to submit: the input is empty")
     elif not wait:
         cluster.warn()
     ctx.exit(code)
 
 
 def _place(output: Path, inputs: Inputs) -> Path | Names:
-    """Where the results go. Raises UsageError where they would replace the payloads."""
+    """Where the results go. Raises UsageError if they would overwrite the payloads."""
     if inputs.single and not output.is_dir():
         return output
     make_folder(output)
     for file in inputs.files:
         if file.parent.samefile(output):
             raise click.UsageError(
-                f"--output {output} would replace the payload {file}: name another folder"
+                f"--output {output} contains the payload {file}, which a result could overwrite: "
+                "use another folder"
             )
     return Names(output)
 
 
 class _Submitter:
-    """Submits batches of payloads for one executor; called, it returns tasks that are accepted.
+    """Submits batches of payloads for one executor. Calling it returns accepted tasks.
 
-    `untold` are the tasks of which the user does not know, `count` is how many there were at all.
+    `untold` are the tasks not reported to the user yet, `count` is the number of all tasks.
     """
 
     client: Client
@@ -234,7 +240,7 @@ class _Submitter:
 
 
 def _submit_all(inputs: Inputs, submitter: _Submitter, form: str, progress: Progress) -> int:
-    """Submit everything and print the ids. Raises why a task was refused, if one was."""
+    """Submit everything and print the ids. Raises the error of a task that was refused."""
     code = 0
     rows: list[dict[str, Any]] = []
     for batch in inputs.batches():
@@ -262,7 +268,7 @@ def _submit_all(inputs: Inputs, submitter: _Submitter, form: str, progress: Prog
 
 
 def _told(rows: Sequence[Mapping[str, Any]], form: str, submitter: _Submitter) -> bool:
-    """Print ids, on stderr if stdout does not take them; whether it did."""
+    """Print ids, and return whether stdout accepted them. If not, they go to stderr."""
     try:
         _print_ids(rows, form)
         sys.stdout.flush()
@@ -286,16 +292,16 @@ def _print_ids(rows: Sequence[Mapping[str, Any]], form: str) -> None:
 
 
 def _refusal(one: Submitted) -> bool:
-    """Whether a task was not accepted; one that has failed or was cancelled was."""
+    """Whether a task was not accepted. A task that failed or was cancelled was accepted."""
     if not one.future.done():
         return False
     return not isinstance(one.future.exception(), TaskFailed | TaskCancelled | None)
 
 
 class _Rows:
-    """The outcomes on stdout, if they are `shown` there: as they come, or together at the end.
+    """Prints outcomes on stdout if `shown`, immediately for `jsonl`, otherwise at the end.
 
-    `code` is 1 if stdout did not take them.
+    `code` is 1 if stdout could not be written.
     """
 
     def __init__(self, form: str, *, shown: bool) -> None:
@@ -305,14 +311,14 @@ class _Rows:
         self.code = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Write an outcome, or keep it until `write`."""
+        """Write an outcome now, or keep it until `write`."""
         if self._shown and not self.code:
             self._kept.append(outcome.to_row())
             if self._form == "jsonl":
                 self.write()
 
     def write(self) -> None:
-        """Write what was kept."""
+        """Write the outcomes that were kept."""
         rows, self._kept = self._kept, []
         if not self._shown or self.code or (self._form == "jsonl" and not rows):
             return
@@ -326,7 +332,7 @@ class _Rows:
 
 
 class _Cluster:
-    """What is worth knowing of the cluster to which tasks for `executor` are submitted."""
+    """Explains why tasks for `executor` have to wait, from the state of the cluster."""
 
     def __init__(self, hosts: str, login: Login, executor: str, key_id: str) -> None:
         self._hosts = hosts
@@ -335,18 +341,18 @@ class _Cluster:
         self._key_id = key_id
 
     def warn(self) -> None:
-        """Say so if tasks for the executor have to wait for a master or for a worker."""
+        """Print a warning if tasks for the executor have to wait for a master or a worker."""
         try:
             with reading(self._hosts, self._login) as session:
                 obstacle = Inspection(session).obstacle(self._executor, self._key_id)
         except MasterworkerError as error:
-            log.info("cannot find out who runs %s: %s", self._executor, error)
+            log.info("cannot check whether a worker offers %s: %s", self._executor, error)
             return
         if obstacle:
-            warn(f"the task waits: {obstacle}")
+            warn(f"the task is waiting: {obstacle}")
 
     def explain(self, tasks: Iterable[str]) -> dict[str, str]:
-        """Why each of a few tasks has no result yet, as far as that can be found out."""
+        """Why each of a few tasks has no result yet, if that can be determined."""
         why = {}
         try:
             with reading(self._hosts, self._login) as session:
@@ -355,5 +361,5 @@ class _Cluster:
                     with contextlib.suppress(NotFound):
                         why[task] = inspection.task(task).why
         except MasterworkerError as error:
-            log.info("cannot find out why tasks have no result yet: %s", error)
+            log.info("cannot determine why tasks have no result yet: %s", error)
         return why

@@ -1,4 +1,4 @@
-"""`mwctl tasks`: one task or many, wherever in their life they are."""
+"""`mwctl tasks`: list, show and wait for tasks in any state."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ COLUMNS = ("id", "state", "executor", "worker", "attempts", "submitted")
 def tasks() -> None:
     """List, show and wait for tasks.
 
-    A task can be looked at from when it is accepted until its status is taken or has expired. A
-    client that waits for a result, as `mwctl submit --wait` does, takes the status with it.
+    A task is visible from its acceptance until its status is taken or expires. A client that waits
+    for a result, such as `mwctl submit --wait`, takes the status.
     """
 
 
@@ -63,7 +63,7 @@ def tasks() -> None:
     cls=FilterOption,
     type=click.Choice([str(state) for state in STATES]),
     multiple=True,
-    help="Only tasks in this state; repeatable.",
+    help="Only tasks in this state. Repeatable.",
 )
 @click.option(
     "--executor",
@@ -71,7 +71,7 @@ def tasks() -> None:
     cls=FilterOption,
     multiple=True,
     metavar="NAME",
-    help="Only tasks for this executor; repeatable.",
+    help="Only tasks for this executor. Repeatable.",
 )
 @click.option(
     "--worker",
@@ -79,7 +79,7 @@ def tasks() -> None:
     cls=FilterOption,
     multiple=True,
     metavar="ID",
-    help="Only tasks that this worker has or has finished; repeatable.",
+    help="Only tasks that this worker has or has finished. Repeatable.",
 )
 @click.option(
     "--client",
@@ -87,7 +87,7 @@ def tasks() -> None:
     cls=FilterOption,
     multiple=True,
     metavar="ID",
-    help="Only tasks of this client, the part of a task's id before the hyphen; repeatable.",
+    help="Only tasks of this client. ID is the part of a task's id before the hyphen. Repeatable.",
 )
 @click.option(
     "--since",
@@ -95,7 +95,7 @@ def tasks() -> None:
     type=Moment(),
     default=None,
     metavar="WHEN",
-    help="Only tasks submitted since then: how long ago (30s, 15m, 1h, 2d) or an ISO time.",
+    help="Only tasks submitted since then. WHEN is an age (30s, 15m, 1h, 2d) or an ISO 8601 time.",
 )
 @click.option(
     "--until",
@@ -103,7 +103,7 @@ def tasks() -> None:
     type=Moment(),
     default=None,
     metavar="WHEN",
-    help="Only tasks submitted before then.",
+    help="Only tasks submitted before then. WHEN is as for --since.",
 )
 @click.option(
     "--limit",
@@ -112,7 +112,7 @@ def tasks() -> None:
     default=1000,
     show_default=True,
     metavar="N",
-    help="How many tasks to list, the newest; 0 for all.",
+    help="Maximum number of tasks to list, the newest ones. 0 means all.",
 )
 @format_option
 @hosts_option
@@ -129,10 +129,9 @@ def list_tasks(
     limit: int,
     form: str,
 ) -> None:
-    """List tasks in the order of their submission, the newest last.
+    """List tasks in order of submission, newest last.
 
-    If more than --limit tasks match, the newest are listed, and how many there are is said on
-    stderr.
+    If more than --limit tasks match, the newest ones are listed, and stderr shows the total number.
     """
     wanted = Wanted(
         frozenset(map(State, states)),
@@ -146,7 +145,7 @@ def list_tasks(
         found = Inspection(session).tasks(wanted, limit or None)
     write_rows(map(_table_row if form == "table" else _json_row, found.rows()), COLUMNS, form)
     if limit and found.matching > limit:
-        say(f"{limit:,} of {found.matching:,} tasks, the newest; --limit 0 lists all")
+        say(f"showing the newest {limit:,} of {found.matching:,} tasks; use --limit 0 to list all")
 
 
 def _json_row(row: TaskRow) -> dict[str, Any]:
@@ -170,10 +169,11 @@ def _table_row(row: TaskRow) -> dict[str, Any]:
 @key_file_option
 @format_option
 def show(task: str, hosts: str, login: Login, key_file: Path | None, form: str) -> None:
-    """Show one task: its state, the reason, and its attempts.
+    """Show a task: its state, the reason, and its attempts.
 
-    `why` says what a pending task waits for, and why a failed one failed. Exits with 6 if there is
-    no such task, or none any more. With its key file, the evidence of an encrypted task is shown.
+    `why` explains what a pending task is waiting for, or why a task failed. To show the evidence of
+    an encrypted task, give its key file. The exit code is 6 if the task does not exist or no longer
+    exists.
     """
     keys = load_keys(key_file) if key_file else None
     with reading(hosts, login) as session:

@@ -1,8 +1,8 @@
-"""Waiting for the results of submitted tasks, and writing each where it belongs.
+"""Waiting for the results of submitted tasks, and writing them.
 
-Tasks are submitted while results are written, so that a bounded number of them is under way, and
-their results in memory. A result is acknowledged once it is safely written, and not before: until
-then `mwctl tasks result` has it.
+Tasks are submitted while results are written, so the number of unfinished tasks and of results in
+memory is bounded. A result is acknowledged only after it is safely written. Until then
+`mwctl tasks result` can read it.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from .output import complain, say, write_bytes
 from .progress import Progress
 
 WINDOW: Final = 1_000
-"""Tasks under way at a time."""
+"""Maximum number of unfinished tasks."""
 
 PATIENCE: Final = 1.0
-"""Seconds without any result after which it is worth asking whether there is a worker at all."""
+"""Seconds without a first result after which the state of the cluster is checked."""
 
 LISTED: Final = 10
-"""Tasks named one by one when a wait ends before them."""
+"""Maximum number of unfinished tasks that are listed individually."""
 
 TIMED_OUT: Final = 124
-"""The exit code of a wait that timed out, as of timeout(1)."""
+"""The exit code of a wait that timed out, as for timeout(1)."""
 
 NOT_SUBMITTED: Final = "not submitted"
 UNFINISHED: Final = "unfinished"
 UNWRITTEN: Final = "unwritten"
 STATES: Final = ("done", "failed", "cancelled", "unknown", UNWRITTEN, UNFINISHED, NOT_SUBMITTED)
-"""What can become of a payload, in the order in which it is told."""
+"""The possible outcomes of a payload, in the order of the summary."""
 
 
 @dataclass(slots=True, eq=False)
 class Submitted:
-    """A task that was submitted: its payload's name, its future, and when it was, for a clock."""
+    """A submitted task: its payload's name, its future, and its monotonic submission time."""
 
     name: str
     file: Path | None
@@ -57,18 +57,18 @@ class Submitted:
 
     @property
     def task(self) -> str:
-        """Its id."""
+        """The task's id."""
         return self.future.task_id
 
     @property
     def label(self) -> str:
-        """What to put before a message about it: which file or line it is."""
+        """The prefix of messages about the task: its file or line."""
         return "" if self.name == "-" else f"{self.name}: "
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one payload; `seconds` from its submission to its result."""
+    """The outcome of one payload. `seconds` is the time from submission to result."""
 
     payload: str
     state: str
@@ -94,9 +94,9 @@ class Outcome:
 class Wait:
     """Submits payloads, waits for their results, and writes them.
 
-    `output` is a file or names in a folder; with None the results go to stdout, in the order of the
-    payloads. `timeout` is in seconds, for all of them, from when the first are accepted. `tell` is
-    called with each outcome.
+    `output` is a file, or the names in a folder. With None, the results go to stdout in the order
+    of the payloads. `timeout` is the time in seconds for all results, starting when the first tasks
+    are accepted. `tell` is called with each outcome.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Wait:
         self._progress = progress
         self._ended: SimpleQueue[Submitted] = SimpleQueue()
         self._open: dict[Submitted, None] = {}
-        """The tasks whose results are not written yet, oldest first."""
+        """Tasks whose results are not written yet, oldest first."""
         self._counts: Counter[str] = Counter()
         self._code = 0
         self._first = True
         self._ask_at: float | None = None
-        """When to ask whether there is a worker; None if results come, or it was asked."""
+        """When to check the cluster; None if results arrive or it has been checked."""
         # Readable when a task has ended. Never closed: the client's thread may write at any time.
         self._wake = os.pipe()
         for descriptor in self._wake:
@@ -133,10 +133,10 @@ class Wait:
         on_silence: Callable[[], None],
         explain: Callable[[Iterable[str]], dict[str, str]],
     ) -> int:
-        """Do it all, and return the exit code; what went wrong is said on stderr.
+        """Submit, wait and write, and return the exit code. Errors are printed on stderr.
 
-        `explain` says why tasks have no result yet; `on_silence` is called if no result comes for a
-        while, and may tell why.
+        `explain` returns why tasks have no result yet. `on_silence` is called if no result arrives
+        for a while, and may print why.
         """
         try:
             self._work(inputs.batches(self._wake[0], self._patience), submit, on_silence)
@@ -182,13 +182,13 @@ class Wait:
             self._progress.show(self._so_far())
 
     def _patience(self) -> float | None:
-        """Seconds until something is to be done even if nothing comes; None: any time."""
+        """Seconds until the next timer is due; None if there is no timer."""
         until = [moment for moment in (self._ask_at, self._deadline) if moment is not None]
         return max(0.0, min(until) - time.monotonic()) if until else None
 
     def _so_far(self) -> str:
         counts = [f"{count:,} {state}" for state, count in self._counts.items()]
-        return ", ".join([f"{len(self._open):,} under way", *counts])
+        return ", ".join([f"{len(self._open):,} in progress", *counts])
 
     @property
     def _late(self) -> bool:
@@ -205,16 +205,16 @@ class Wait:
             one.future.add_done_callback(partial(self._arrived, one))
 
     def _arrived(self, one: Submitted, _future: object) -> None:
-        """Called when a task has ended, in the client's thread."""
+        """Called in the client's thread when a task has ended."""
         one.ended = time.monotonic()
         self._ended.put(one)
-        with contextlib.suppress(BlockingIOError):  # full: it is readable anyway
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, and so readable anyway
             os.write(self._wake[1], b".")
 
     def _take_in(self, patience: float | None) -> None:
-        """Wait for a task that has ended, and deal with all that have.
+        """Wait up to `patience` seconds for a task to end, and handle all that have ended.
 
-        It waits for `patience` seconds; None is without limit.
+        With None, wait without limit.
         """
         with contextlib.suppress(Empty):
             while True:
@@ -228,14 +228,14 @@ class Wait:
             os.read(self._wake[0], 65_536)
 
     def _advance(self) -> None:
-        """Deal with the oldest tasks, as far as they have ended: stdout keeps the order."""
+        """Handle the oldest tasks that have ended, to keep the order on stdout."""
         while self._open and (oldest := next(iter(self._open))).future.done():
             self._finish(oldest)
 
     # --- one task ----------------------------------------------------------------------------
 
     def _finish(self, one: Submitted) -> None:
-        """Deal with a task that has ended. Raises _StdoutLost if stdout cannot be written."""
+        """Handle a task that has ended. Raises _StdoutLost if stdout cannot be written."""
         error = one.future.exception()
         if isinstance(error, TaskFailed):
             self._close(one, "failed", error, error.reason)
@@ -243,7 +243,7 @@ class Wait:
         elif isinstance(error, TaskCancelled):
             self._close(one, "cancelled", error)
             self._client.acknowledge(one.future)
-        elif isinstance(error, MasterworkerError):  # its status is worth a look
+        elif isinstance(error, MasterworkerError):  # keep the status, so that users can inspect it
             self._close(one, "unknown", error)
         elif error is not None:
             raise error
@@ -289,7 +289,7 @@ class Wait:
         self._note(Outcome(one.name, state, one.task, reason, why, output, seconds))
 
     def _sound(self, batch: list[Payload]) -> list[Payload]:
-        """The payloads that could be read; of each other one it is told why not."""
+        """The payloads that could be read. Errors of the others are printed."""
         for payload in batch:
             if payload.error is not None:
                 name, why = payload.source.name, str(payload.error)
@@ -311,7 +311,7 @@ class Wait:
     def _leave(
         self, explain: Callable[[Iterable[str]], dict[str, str]], unsubmitted: list[str]
     ) -> None:
-        """Tell of the tasks whose results were not written, because time or stdout ended."""
+        """Report tasks whose results were not written, because of a timeout or a stdout error."""
         left = self.left
         if not left and not unsubmitted:
             return
@@ -319,10 +319,9 @@ class Wait:
         waiting = [one for one in left if not one.future.done()]
         if self._late and (waiting or unsubmitted):
             count = len(waiting)
-            what = f"no result of {count:,} task{'' if count == 1 else 's'}"
-            complain(
-                f"{what if waiting else 'not everything submitted'} within {self._timeout:g} s"
-            )
+            unfinished = f"{count:,} task{'' if count == 1 else 's'} did not finish"
+            what = unfinished if waiting else "not all payloads were submitted"
+            complain(f"{what} within {self._timeout:g} s")
             self._code = TIMED_OUT
         why = explain(one.task for one in waiting[:LISTED]) if waiting else {}
         say_where(left, unsubmitted, why)
@@ -330,17 +329,19 @@ class Wait:
             state = UNWRITTEN if one.future.done() else UNFINISHED
             self._record(one, state, why=why.get(one.task, ""))
         for name in unsubmitted:
-            self._note(Outcome(name, NOT_SUBMITTED, why="the command ended before its turn"))
+            self._note(
+                Outcome(name, NOT_SUBMITTED, why="the command ended before it was submitted")
+            )
 
 
 class _StdoutLost(Exception):
-    """Stdout cannot be written any more, and what was written there last may be half a result."""
+    """Stdout can no longer be written. The last result there may be incomplete."""
 
 
 def say_where(
     left: Sequence[Submitted], unsubmitted: Sequence[str] = (), why: Mapping[str, str] | None = None
 ) -> None:
-    """Say of each task whose result was not written how to get at it, and what is no task yet."""
+    """Print how to get each result that was not written, and which payloads were not submitted."""
     names = [one.name for one in left if _accepted(one) is False] + list(unsubmitted)
     if names:
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
@@ -349,11 +350,11 @@ def say_where(
     for one in sent[:LISTED]:
         say(f"{one.label}task {one.task} {_state(one, why or {})}")
     if len(sent) > LISTED:
-        say(f"and {len(sent) - LISTED:,} more, from {sent[LISTED].task} to {sent[-1].task}")
+        say(f"and {len(sent) - LISTED:,} more tasks, {sent[LISTED].task} to {sent[-1].task}")
 
 
 def _accepted(one: Submitted) -> bool | None:
-    """Whether a task was accepted; None if that is not known."""
+    """Whether a task was accepted; None if unknown."""
     error = one.future.exception() if one.future.done() else None
     return error.accepted if isinstance(error, ClientClosed) else True
 
@@ -361,11 +362,11 @@ def _accepted(one: Submitted) -> bool | None:
 def _state(one: Submitted, why: Mapping[str, str]) -> str:
     look, get = f"mwctl tasks show {one.task}", f"mwctl tasks result {one.task}"
     if _accepted(one) is None:
-        return f"may have been accepted; to look at it: {look}"
+        return f"may have been accepted. To check, run: {look}"
     error = one.future.exception() if one.future.done() else None
     if not one.future.done() or isinstance(error, ClientClosed):
         reason = why.get(one.task)
-        return f"has no result yet{f' ({reason})' if reason else ''}; to get it later: {get}"
+        return f"has no result yet{f' ({reason})' if reason else ''}. To get it later, run: {get}"
     if error is None:
-        return f"is done, and its result is kept; to get it: {get}"
-    return f"has ended without a result; to look at it: {look}"
+        return f"is done, but its result was not written. To get it, run: {get}"
+    return f"ended without a result. For details, run: {look}"

@@ -1,14 +1,14 @@
-"""Do the promises hold? Judged from readings of the tree, which may be live.
+"""The audit: checks from readings of the tree, possibly a live one, whether the guarantees hold.
 
-Each client's tasks are counted: of the tasks its ledger says were accepted, each is pending,
-assigned or finished, or was taken or expired. On a live tree these are read one after another while
-tasks move on, so the order of reading matters: `accepted` first, then /tasks, /assign, /status, and
-what was taken and expired last. A task that moves forward meanwhile is seen once or twice, and what
-is seen twice is known by its name; only a task that moves back can be missed.
+Every task that a client's ledger counts as accepted must be pending, assigned, finished, taken or
+expired. On a live tree, tasks move while the folders are read one after another, so the order
+matters: `accepted` is read first, then /tasks, /assign and /status, and finally the numbers of
+taken and expired tasks. A task that moves forward meanwhile is seen once or twice, and duplicates
+are recognized by name. Only a task that moves back can be missed.
 
-So one reading gives suspicions, and only what every further reading shows as well becomes a
-finding. A task that an earlier reading saw and a later one missed is looked for in all its places
-by one request, and so cannot be missed again.
+So a single reading only gives suspicions. A suspicion becomes a finding if all further readings
+confirm it. If a task of an earlier reading is missing in a later one, a single request looks in all
+of its places, so that it cannot be missed again.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from ..words import paths
 from ..words.model import Ledger, Master, Worker
 
 FINDINGS: Final = 100
-"""Findings spelled out at the most; the numbers count all."""
+"""Maximum number of findings that are listed. The counts include all findings."""
 
 READINGS: Final = 5
-"""How many readings in a row must show something amiss before it is believed."""
+"""Number of consecutive readings that must show a problem before it is reported."""
 
 RECOVERY: Final = 10.0
-"""Seconds for which a primary in office must leave a lost worker's tasks where they are before
-that is believed: it is told of the loss at once, and a round takes it a second or two at worst."""
+"""Seconds after which tasks of a lost worker that the primary has not recovered are reported. The
+primary is notified of the loss at once, and needs at most a second or two."""
 
 
 class Kind(Enum):
-    """What can be amiss."""
+    """The kinds of problems."""
 
     LOST = auto()
     RECORDED_TWICE = auto()
     TWO_PLACES = auto()
     OVERFULL = auto()
     ORPHANED = auto()
-    NO_BOOKS = auto()
-    OFFICE = auto()
+    NO_LEDGER = auto()
+    PRIMARY = auto()
     TREE = auto()
     QUARANTINED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something amiss. `about` is the client, task, worker or path; `tasks` is how many it hits."""
+    """A problem. `about` is a client, task, worker or path; `tasks` is how many are affected."""
 
     kind: Kind
     about: str
@@ -61,28 +61,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """/master and /epoch as one request found them: who is primary, and whose the epoch is."""
+    """The primary in /master and the owner of /epoch, read by one request."""
 
     primary: Master
     epoch_owner: str
 
 
 PATH: Final = 500
-"""Characters of a strange znode's path in a finding; ours are shorter."""
+"""Maximum characters of a path in a finding. Paths of masterworker are shorter."""
 
 REASON: Final = 500
-"""Characters of why it was set aside."""
+"""Maximum characters of the reason why a znode was quarantined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The tree as read, in the order in which the fields stand.
+    """One reading of the tree, in the order of the fields.
 
-    `found_again` are tasks that an earlier reading saw, that this one missed, and that are there
-    all the same. `retired` is the ledger of /status itself. `registered` names all workers,
-    `workers` those that can be understood. `owners` has the session that holds each znode that
-    ought to be ephemeral. `two_places` are tasks that one and the same request found in more than
-    one place, with those paths. `idle` are clients whose settled folder is past its time.
+    `found_again` are tasks that an earlier reading saw and this one missed, but that still exist.
+    `retired` is the ledger of /status itself. `registered` has the names of all workers, `workers`
+    those with a valid record. `owners` maps each znode that should be ephemeral to its session.
+    `two_places` are tasks that a single request found in several places, with their paths. `idle`
+    are clients whose settled folder should have been removed.
     """
 
     ledgers_before: Mapping[str, Ledger] = field(default_factory=dict)
@@ -103,18 +103,18 @@ class Reading:
     idle: Sequence[str] = ()
 
     def places(self) -> Iterator[AbstractSet[str]]:
-        """The tasks of each place, place by place."""
+        """The tasks in each place."""
         yield self.pending
         yield from self.assigned.values()
         yield self.finished
         yield self.found_again
 
     def seen(self) -> set[str]:
-        """The tasks that were seen anywhere."""
+        """All tasks that were seen."""
         return set().union(*self.places())
 
     def seen_twice(self) -> set[str]:
-        """The tasks that were seen in several places, at different moments perhaps."""
+        """The tasks that were seen in several places, possibly at different times."""
         seen: set[str] = set()
         twice: set[str] = set()
         for tasks in self.places():
@@ -123,7 +123,7 @@ class Reading:
         return twice
 
     def orphans(self) -> dict[str, list[str]]:
-        """The tasks of each worker that is gone, except those that are quarantined."""
+        """The tasks of each dead worker, except quarantined ones."""
         return {
             worker: sorted(
                 task for task in tasks if paths.assignment(worker, task) not in self.quarantined
@@ -135,9 +135,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The verdict. The numbers are of tasks, but `quarantined` is of znodes.
+    """The result of the audit. `quarantined` counts znodes, the other numbers count tasks.
 
-    `findings` say in words what is wrong; `notes` tell what is worth knowing and breaks no promise.
+    `findings` describe problems. `notes` are additional information and no problems.
     """
 
     accepted: int
@@ -155,7 +155,7 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether everything holds."""
+        """Whether there are no problems."""
         return not self.findings
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class AuditReport:
 
 
 def suspicions(reading: Reading) -> list[Finding]:
-    """What seems amiss in one reading."""
+    """The possible problems in one reading."""
     return [
         *_unbalanced(reading),
         *_in_two_places(reading),
@@ -197,26 +197,26 @@ def suspicions(reading: Reading) -> list[Finding]:
 
 
 def _unbalanced(reading: Reading) -> Iterator[Finding]:
-    """Hold each client's tasks against its ledger."""
+    """Compare each client's tasks with its ledger."""
     of_client = Counter(paths.client(task) for task in reading.seen())
     for client, ledger in reading.ledgers_after.items():
         before = reading.ledgers_before.get(client)
         if before is None:
-            continue  # new since the reading began: nothing is known to be amiss
+            continue  # the client is new since the reading began
         settled = of_client[client] + ledger.taken + ledger.expired
         if settled < before.accepted:
             missing = before.accepted - settled
-            text = f"client {client}: {missing} of {before.accepted} accepted tasks lost"
+            text = f"client {client}: {missing} of {before.accepted} accepted tasks are lost"
             yield Finding(Kind.LOST, client, text, missing)
         elif before == ledger and settled > ledger.accepted:
             more = settled - ledger.accepted
-            text = f"client {client}: {more} more tasks recorded than were accepted"
+            text = f"client {client}: {more} more tasks are recorded than were accepted"
             yield Finding(Kind.RECORDED_TWICE, client, text, more)
     for client in of_client.keys() - reading.ledgers_after.keys() - {""}:
         if paths.statuses(client) not in reading.quarantined:
             count = of_client[client]
-            text = f"client {client} has {count} tasks and no ledger under {paths.statuses(client)}"
-            yield Finding(Kind.NO_BOOKS, client, text, count)
+            text = f"client {client} has {count} tasks but no ledger at {paths.statuses(client)}"
+            yield Finding(Kind.NO_LEDGER, client, text, count)
 
 
 def _in_two_places(reading: Reading) -> Iterator[Finding]:
@@ -229,20 +229,20 @@ def _overfull(reading: Reading) -> Iterator[Finding]:
     for name, tasks in sorted(reading.assigned.items()):
         worker = reading.workers.get(name)
         if worker is not None and len(tasks) > worker.slots:
-            text = f"worker {name} has {len(tasks)} tasks and {worker.slots} slots"
+            text = f"worker {name} has {len(tasks)} tasks but only {worker.slots} slots"
             yield Finding(Kind.OVERFULL, name, text, len(tasks) - worker.slots)
 
 
 def _orphaned(reading: Reading) -> Iterator[Finding]:
-    """Tasks that the primary, if there is one, ought to have recovered."""
+    """Tasks of dead workers that the primary, if there is one, should have recovered."""
     for worker, tasks in sorted(reading.orphans().items()):
         if tasks and reading.office is not None:
-            text = f"worker {worker} is gone, and its {len(tasks)} tasks are not recovered"
+            text = f"worker {worker} is dead, but its {len(tasks)} tasks are not recovered"
             yield Finding(Kind.ORPHANED, worker, text, len(tasks))
 
 
 def _misheld(reading: Reading) -> Iterator[Finding]:
-    """Whether one master is the primary, and ephemeral znodes are ephemeral."""
+    """Check that one master is the primary, and that ephemeral znodes are ephemeral."""
     for path, owner in sorted(reading.owners.items()):
         if not owner:
             yield Finding(
@@ -252,21 +252,22 @@ def _misheld(reading: Reading) -> Iterator[Finding]:
         return
     primary = reading.office.primary.id
     if reading.office.epoch_owner != primary:
-        text = f"{paths.MASTER} names {primary}, {paths.EPOCH} names {reading.office.epoch_owner}"
-        yield Finding(Kind.OFFICE, paths.EPOCH, text)
+        owner = reading.office.epoch_owner
+        text = f"{paths.MASTER} names {primary}, but {paths.EPOCH} names {owner}"
+        yield Finding(Kind.PRIMARY, paths.EPOCH, text)
     if primary not in reading.masters:
-        text = f"{paths.MASTER} names {primary}, and there is no {paths.master(primary)}"
-        yield Finding(Kind.OFFICE, paths.MASTER, text)
+        text = f"{paths.MASTER} names {primary}, but {paths.master(primary)} does not exist"
+        yield Finding(Kind.PRIMARY, paths.MASTER, text)
     elif reading.owners.get(paths.MASTER) != reading.owners.get(paths.master(primary)):
         text = f"{paths.MASTER} and {paths.master(primary)} belong to different sessions"
-        yield Finding(Kind.OFFICE, paths.MASTER, text)
+        yield Finding(Kind.PRIMARY, paths.MASTER, text)
 
 
 # --- from several readings -----------------------------------------------------------------------
 
 
 def persisting(before: Iterable[Finding], now: Iterable[Finding]) -> list[Finding]:
-    """The suspicions that were there before and are there now, each as bad as it was at least."""
+    """The suspicions in both sets, each with the smaller number of tasks."""
     fewest = {(finding.kind, finding.about): finding for finding in before}
     return [
         min(finding, fewest[finding.kind, finding.about], key=lambda one: one.tasks)
@@ -276,23 +277,23 @@ def persisting(before: Iterable[Finding], now: Iterable[Finding]) -> list[Findin
 
 
 def settled(suspected: Sequence[Finding], readings: int, seconds: float) -> bool:
-    """Whether what is suspected after so many readings, over so many seconds, may be believed."""
+    """Whether the suspicions are confirmed after this number of readings and seconds."""
     patient = all(finding.kind is not Kind.ORPHANED for finding in suspected)
     return not suspected or (readings >= READINGS and (patient or seconds >= RECOVERY))
 
 
 def report(reading: Reading, findings: Sequence[Finding]) -> AuditReport:
-    """The numbers of the last reading, with what was found."""
+    """The report: the numbers of the last reading, and the findings."""
     counts: Counter[Kind] = Counter()
     for finding in findings:
         counts[finding.kind] += finding.tasks
     texts = [finding.text for finding in findings]
     if len(texts) > FINDINGS:
-        texts = [*islice(texts, FINDINGS), f"and {len(texts) - FINDINGS} more"]
+        texts = [*islice(texts, FINDINGS), f"and {len(texts) - FINDINGS} more problems"]
     ledgers = [*reading.ledgers_after.values(), reading.retired]
     return AuditReport(
         accepted=sum(ledger.accepted for ledger in ledgers)
-        + sum(1 for task in reading.seen() if not paths.is_task(task)),  # these have no ledger
+        + sum(1 for task in reading.seen() if not paths.is_task(task)),  # these are in no ledger
         taken=sum(ledger.taken for ledger in ledgers),
         pending=len(reading.pending),
         assigned=sum(len(tasks) for tasks in reading.assigned.values()),
@@ -311,12 +312,12 @@ def _notes(reading: Reading) -> Iterator[str]:
     orphans = reading.orphans()
     waiting = sum(len(tasks) for tasks in orphans.values())
     if reading.office is None and waiting:
-        yield f"{waiting} tasks of workers that are gone wait for a primary, and there is none"
+        yield f"{waiting} tasks of dead workers are waiting to be recovered: there is no primary"
     empty = sum(not tasks for worker, tasks in reading.assigned.items() if worker in orphans)
     if empty:
-        yield f"{empty} empty folders of workers that are gone: a primary removes them in a minute"
+        yield f"{empty} empty folders of dead workers: a primary removes them within a minute"
     if reading.idle:
-        yield f"{len(reading.idle)} settled folders of clients are unchanged for more than a day"
+        yield f"{len(reading.idle)} settled client folders have not changed for more than a day"
     yield from _mixed("workers", reading.workers.values())
     yield from _mixed("masters", reading.masters.values())
 
@@ -325,4 +326,4 @@ def _mixed(who: str, running: Iterable[Worker | Master]) -> Iterator[str]:
     versions = Counter(one.version for one in running if one.version)
     if len(versions) > 1:
         each = ", ".join(f"{count} of {version}" for version, count in sorted(versions.items()))
-        yield f"{who} of several versions: {each}"
+        yield f"{who} run different versions: {each}"

@@ -1,1 +1,1 @@
-"""For development and tests: a private real ZooKeeper, and our own roles as child processes."""
+"""For development and tests: a private ZooKeeper, and masters and workers as child processes."""

@@ -1,7 +1,7 @@
-"""A whole cluster on this machine: a private ZooKeeper, and masters and workers as processes.
+"""A local cluster: a private ZooKeeper, and masters and workers as child processes.
 
-It is what `mwctl dev`, the demo and the benchmarks stand on. Each process can be killed, paused and
-started again on its own; all of them die with the process that started the cluster.
+`mwctl dev`, the demo and the benchmarks use it. Each process can be killed, paused and restarted
+separately. All of them die with the process that started the cluster.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ from .server import PortTaken, ZooKeeperServer
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "masterworker-cluster-"
-"""How the names of temporary folders begin."""
+"""The prefix of temporary folders."""
 
 TICK: Final = 0.5
-"""Seconds of ZooKeeper's tick at the most. A session expires up to one tick late."""
+"""ZooKeeper's maximum tick in seconds. A session expires up to one tick late."""
 
 TICKS: Final = 8
-"""The least ticks in a session's timeout, so that short ones do not expire much too late."""
+"""Minimum number of ticks in a session timeout, so that short sessions expire on time."""
 
 READY_DEADLINE: Final = 60.0
-"""Seconds for masters and workers to be at work; it takes one or two on an idle machine."""
+"""Seconds for masters and workers to become ready. On an idle machine it takes one or two."""
 
 LOOK_INTERVAL: Final = 0.05
-"""Seconds between looks at who is at work. Each costs several requests."""
+"""Seconds between readiness checks. Each check costs several requests."""
 
 GRACE: Final = 2.0
-"""Seconds that running attempts have when a worker is stopped."""
+"""Seconds that running attempts get to finish when a worker is stopped."""
 
 STOP_DEADLINE: Final = GRACE + 5.0
-"""Seconds that a master or a worker has to leave in order before it is killed."""
+"""Seconds that a master or worker gets to shut down before it is killed."""
 
 
 class Cluster(Startable):
-    """ZooKeeper, `masters` and `workers`, to be used in a `with` statement.
+    """ZooKeeper, `masters` and `workers`, for use in a `with` statement.
 
-    `executors` are those every worker runs (default: every installed one), `slots` and `config` a
-    worker's `--slots` and `--config`. `zookeepers` is 1 for a server or 3 for an ensemble. `port`
-    is the first server's, and the others have those that follow. Without it they are those from
-    `preferred_port` on if all of them are free, else any free ones.
-    ZooKeeper's data stays in `data_dir` and every process's log in `log_dir`, or in `data_dir` if
-    only that is given; what has no place of its own lies in a temporary folder that is removed.
-    `session_timeout` is in seconds.
+    Every worker offers `executors` (default: all installed ones), and is started with `slots` and
+    `config` as `--slots` and `--config`. `zookeepers` is 1 for a server or 3 for an ensemble.
+    `port` is the port of the first server; the others use the following ports. Without it, the
+    ports start at `preferred_port` if all of them are free; otherwise any free ports are used.
+    ZooKeeper's data is kept in `data_dir`, and the logs in `log_dir` or, if only that is given, in
+    `data_dir`. Otherwise, they are in a temporary folder, which is removed. `session_timeout` is in
+    seconds.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Cluster(Startable):
 
     @property
     def log_dir(self) -> Path:
-        """Where the logs are."""
+        """The folder with the logs."""
         if self._log_dir is None:
             raise RuntimeError("this cluster was never started")
         return self._log_dir
@@ -120,18 +120,18 @@ class Cluster(Startable):
 
     @property
     def processes(self) -> list[Process]:
-        """Every process, in the order they were started."""
+        """All processes, in the order of their start."""
         servers = [server.process for server in self.zookeepers]
         return [*servers, *self.masters, *self.workers]
 
     @property
     def serving(self) -> bool:
-        """Whether enough ZooKeeper servers run to serve anybody."""
+        """Whether a majority of the ZooKeeper servers runs."""
         alive = [server.process.alive for server in self.zookeepers]
         return 2 * sum(alive) > len(alive)
 
     def status(self) -> ClusterStatus:
-        """The cluster as ZooKeeper knows it. Raises Unavailable if it cannot be asked."""
+        """The cluster's state in ZooKeeper. Raises Unavailable if ZooKeeper does not answer."""
         try:
             if self._session is None or self._session.lost:
                 self._end_session()
@@ -139,22 +139,22 @@ class Cluster(Startable):
                 self._session.start()
             return Inspection(self._session).status()
         except (ConnectionLost, SessionLost) as error:
-            raise Unavailable(f"ZooKeeper at {self.hosts} does not answer now: {error}") from error
+            raise Unavailable(f"ZooKeeper at {self.hosts} does not answer: {error}") from error
 
     def primary(self) -> Process | None:
-        """The master in office, as ZooKeeper knows it; None if there is none.
+        """The primary according to ZooKeeper; None if there is none.
 
-        One that was killed stays in office until its session has expired.
+        A killed master remains the primary until its session expires.
         """
-        return self._in_office(self.status())
+        return self._primary_in(self.status())
 
     # --- start and stop ----------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start everything and return when it is at work: a primary in office, every worker ready.
+        """Start everything and return when there is a primary and all workers are ready.
 
-        Raises BadConfiguration, or Unavailable with the end of the guilty process's log; nothing
-        runs then.
+        If a process fails, stops everything and raises BadConfiguration or Unavailable with the end
+        of its log.
         """
         try:
             self._start()
@@ -163,8 +163,8 @@ class Cluster(Startable):
             raise
 
     def stop(self) -> None:
-        """Stop everything in order: workers hand back their tasks, then masters, then ZooKeeper."""
-        with ExitStack() as last_first:  # one that fails keeps no other from being stopped
+        """Stop the workers, which return their tasks, then the masters, then ZooKeeper."""
+        with ExitStack() as last_first:  # if one step fails, the others still run
             last_first.callback(self._opened.close)
             if self._zookeeper is not None:
                 last_first.callback(self._zookeeper.stop)
@@ -173,7 +173,7 @@ class Cluster(Startable):
             last_first.callback(self._end_session)
 
     def _stop_roles(self, processes: Sequence[Process]) -> None:
-        # Without ZooKeeper nothing can be handed back, and there is nothing to wait for.
+        # Without ZooKeeper, workers cannot return tasks, so there is no reason to wait.
         _stop(processes, STOP_DEADLINE if processes and self.serving else 0.0)
 
     def _start(self) -> None:
@@ -188,7 +188,7 @@ class Cluster(Startable):
         ]
         for process in [*self.masters, *self.workers]:
             process.start()
-        self._wait_until_at_work()
+        self._wait_until_ready()
 
     def _start_zookeeper(self, directory: Path, logs: Path) -> None:
         self._zookeeper = self._new_zookeeper(directory, logs)
@@ -210,8 +210,10 @@ class Cluster(Startable):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # ZooKeeper itself does not notice, and two servers would ruin each other's data.
-            raise BadConfiguration(f"another cluster runs in {directory}: stop it first") from None
+            # ZooKeeper does not lock its data, and two servers would corrupt it.
+            raise BadConfiguration(
+                f"another cluster is using {directory}. Stop it or use another directory"
+            ) from None
         return directory
 
     def _open_log_dir(self, directory: Path) -> Path:
@@ -247,37 +249,37 @@ class Cluster(Startable):
             options.append(f"--config={self._config}")
         return options
 
-    def _wait_until_at_work(self) -> None:
+    def _wait_until_ready(self) -> None:
         until = time.monotonic() + READY_DEADLINE
         while True:
             for process in self.processes:
                 if not process.alive:
                     raise _ended(process)
-            late = self._not_at_work()
+            late = self._not_ready()
             if late is None:
                 return
             if time.monotonic() > until:
                 raise Unavailable(
-                    f"{late} was not at work within {READY_DEADLINE:g} s; {late.evidence()}"
+                    f"{late} was not ready within {READY_DEADLINE:g} s; {late.evidence()}"
                 )
             time.sleep(LOOK_INTERVAL)
 
-    def _not_at_work(self) -> Process | None:
-        """A process to wait for: a ZooKeeper server while none answers, else a role."""
+    def _not_ready(self) -> Process | None:
+        """A process that is not ready: a ZooKeeper server if none answers, else a role."""
         try:
             return next(iter(self._missing()), None)
         except Unavailable:
             return self.zookeepers[0].process
 
     def _missing(self) -> list[Process]:
-        """Who is not at work yet; of the masters all, as long as none is in office."""
+        """The processes that are not ready: without a primary, all masters."""
         status = self.status()
         there = {worker.pid for worker in status.workers.values()}
-        if self._in_office(status) is not None:
+        if self._primary_in(status) is not None:
             there |= {master.pid for master in status.masters}
         return [one for one in [*self.masters, *self.workers] if one.pid not in there]
 
-    def _in_office(self, status: ClusterStatus) -> Process | None:
+    def _primary_in(self, status: ClusterStatus) -> Process | None:
         pid = None if status.primary is None else status.primary.pid
         return next((master for master in self.masters if master.pid == pid), None)
 
@@ -294,11 +296,11 @@ class Cluster(Startable):
 
 
 def _stop(processes: Sequence[Process], patience: float) -> None:
-    """Ask all of them to end, and kill those that have not after `patience` seconds."""
+    """Terminate all processes, and kill those that still run after `patience` seconds."""
     alive = [process for process in processes if process.alive]
     for process in alive:
-        process.resume()  # a paused process cannot take the signal
-        process.terminate()  # once only: a second signal would end a worker cold
+        process.resume()  # a paused process cannot handle the signal
+        process.terminate()  # only once: a second signal would stop a worker immediately
     until = time.monotonic() + patience
     for process in alive:
         try:
@@ -310,7 +312,7 @@ def _stop(processes: Sequence[Process], patience: float) -> None:
 
 @contextmanager
 def _writing(directory: Path) -> Iterator[None]:
-    """Turn an OSError into a BadConfiguration that names this directory."""
+    """Convert OSError to BadConfiguration with the name of this directory."""
     try:
         yield
     except OSError as error:
@@ -318,8 +320,8 @@ def _writing(directory: Path) -> Iterator[None]:
 
 
 def _ended(process: Process) -> MasterworkerError:
-    """What to raise for a process that ended instead of going to work."""
-    message = f"{process} ended with exit code {process.exit_code}; {process.evidence()}"
+    """The error for a process that exited during the start."""
+    message = f"{process} exited with code {process.exit_code}; {process.evidence()}"
     if process.exit_code == BadConfiguration.exit_code:
         return BadConfiguration(message)
     return Unavailable(message)

@@ -1,7 +1,7 @@
-"""`make demo`: files and tasks go through a real cluster while two of its processes are killed.
+"""`make demo`: runs tasks on a real cluster, and kills a master and a worker meanwhile.
 
-It tells one line for each thing that happens, with the seconds since the start. Every number is
-measured as it runs; if one promise is not kept, it says which and ends with exit code 1.
+It prints a line for each event, with the seconds since the start. All numbers are measured. If a
+guarantee is violated, it prints which one and exits with code 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .folders import TemporaryFolder
 from .processes import Process
 
 SESSION_TIMEOUT: Final = 2.0
-"""Seconds; it bounds how long the death of a master or a worker goes unnoticed."""
+"""Seconds until the death of a master or worker is noticed."""
 
 TASKS: Final = 400
 SLOTS: Final = 4
@@ -40,24 +40,24 @@ digest = ["sh", "-c", "sleep 0.2; sha256sum"]
 
 PRIMARY_DIES_AT: Final = 0.2
 WORKER_DIES_AT: Final = 0.5
-"""The parts of the tasks that are done when the primary and a worker are killed."""
+"""The fractions of finished tasks at which the primary and a worker are killed."""
 
 DEADLINE: Final = 60.0
-"""Seconds that anything may take."""
+"""Maximum seconds for each step."""
 
 POLL_INTERVAL: Final = 0.005
-"""Seconds between two looks, and so how exact the times told are."""
+"""Seconds between two checks, and so the accuracy of the printed times."""
 
 BAR: Final = 40
-"""Characters of the progress bar."""
+"""Width of the progress bar in characters."""
 
 
-class NotAsPromised(Exception):
-    """Something did not happen, or not as this demo had said it would."""
+class DemoFailed(Exception):
+    """A guarantee was violated, or an expected event did not happen."""
 
 
 class Story:
-    """Lines on stdout; below the last one, if stderr is a terminal, a progress bar."""
+    """Prints events on stdout, and below them a progress bar if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -65,24 +65,24 @@ class Story:
         self._shown = ""
 
     def tell(self, text: str) -> None:
-        """One event."""
+        """Print an event."""
         self._draw("")
         click.echo(f"{time.monotonic() - self._began:5.1f} s  {text}")
 
     def progress(self, done: int, total: int) -> None:
-        """How far the tasks have come."""
+        """Update the progress bar."""
         filled = BAR * done // total
         bar = f"         [{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} tasks"
         self._draw(bar if done < total else "")
 
     def _draw(self, bar: str) -> None:
         if self._terminal and bar != self._shown:
-            click.echo(f"\r\x1b[K{bar}", nl=False, err=True)  # first clear the line
+            click.echo(f"\r\x1b[K{bar}", nl=False, err=True)  # clears the line first
             self._shown = bar
 
 
 class Demo:
-    """The scenes, in the order in which they are played."""
+    """The steps of the demo, in order."""
 
     def __init__(self, story: Story, cluster: Cluster, client: Client, session: Session) -> None:
         self._story = story
@@ -92,22 +92,22 @@ class Demo:
         self._futures: dict[str, TaskFuture] = {}
 
     def files(self, files: Sequence[Path]) -> int:
-        """Send files through `echo`; the number of tasks that were."""
+        """Run one `echo` task per file, and return the number of tasks."""
         payloads = [file.read_bytes() for file in files]
         began = time.monotonic()
         futures = self._client.submit_many(payloads, executor="echo")
-        self._wait_for(lambda: all(future.done() for future in futures), "the files came back")
+        self._wait_for(lambda: all(future.done() for future in futures), "all files are returned")
         took = _milliseconds(began)
         same = _count_equal(futures, payloads)
         self._story.tell(
-            f"{same} of {len(files)} files came back through `echo` unchanged: "
+            f"executor `echo` returned {same} of {len(files)} files unchanged: "
             f"{sum(map(len, payloads)):,} bytes in {took}"
         )
-        _promise(same == len(files), "every file comes back unchanged")
+        _check(same == len(files), "every file is returned unchanged")
         return len(files)
 
     def submit(self, payloads: Sequence[bytes]) -> list[TaskFuture]:
-        """Submit tasks that take a moment each."""
+        """Submit tasks that each take a moment."""
         began = time.monotonic()
         futures = self._client.submit_many(
             payloads, executor="command", options={"command": "digest"}
@@ -121,28 +121,28 @@ class Demo:
         return futures
 
     def kill_primary(self) -> None:
-        """Kill the primary in the middle of its work; measure until another is in office."""
+        """Kill the primary, and measure the time until a backup has taken over."""
         self._wait_until_done(PRIMARY_DIES_AT)
         victim = self._cluster.primary()
         if victim is None:
-            raise NotAsPromised("there is no primary to kill")
+            raise DemoFailed("there is no primary to kill")
         before = self._epoch()
         killed = self._kill(victim, f"the primary, {_name(victim)}")
         self._wait_for(lambda: self._epoch() != before, "a backup master takes over")
         took, heir = _milliseconds(killed), self._cluster.primary()
         if heir is None or heir is victim:
-            raise NotAsPromised("a backup master takes over when the primary is gone")
+            raise DemoFailed("a backup master takes over after the primary was killed")
         self._story.tell(f"{_name(heir)} took over {took} after the kill")
 
     def kill_worker(self) -> None:
-        """Kill the busiest worker; measure until all its tasks are with others."""
+        """Kill the busiest worker, and measure the time until other workers have its tasks."""
         self._wait_until_done(WORKER_DIES_AT)
         status = self._cluster.status()
         busiest = max(status.workers, key=lambda worker: status.assigned.get(worker, 0))
         pid = status.workers[busiest].pid
         victim = next(worker for worker in self._cluster.workers if worker.pid == pid)
         killed = self._kill(victim, _name(victim))
-        # Read only now: what it held when it died stays in its folder until the primary acts.
+        # The tasks of a dead worker stay in its folder until the primary recovers them.
         held = set(self._assigned_to(busiest))
         self._wait_for(
             lambda: held.isdisjoint(self._assigned_to(busiest)),
@@ -151,17 +151,20 @@ class Demo:
         self._story.tell(
             f"its {len(held)} tasks were recovered {_milliseconds(killed)} after the kill"
         )
-        self._wait_for(self._run(held, status.workers.keys() - {busiest}), "they run elsewhere")
+        self._wait_for(
+            self._run(held, status.workers.keys() - {busiest}),
+            "the recovered tasks are assigned to other workers",
+        )
         self._story.tell(
             f"all of them were assigned to other workers {_milliseconds(killed)} after the kill"
         )
 
     def finish(self, futures: Sequence[TaskFuture], expected: Sequence[bytes]) -> None:
-        """Wait for the rest, and compare every result."""
+        """Wait for the remaining tasks, and compare all results."""
         self._wait_until_done(1.0)
         right = _count_equal(futures, expected)
-        self._story.tell(f"{right} of {len(futures)} results arrived and are correct")
-        _promise(right == len(futures), "every task has its result")
+        self._story.tell(f"{right} of {len(futures)} results are correct")
+        _check(right == len(futures), "every task returns the correct result")
 
     # --- observing --------------------------------------------------------------------------
 
@@ -169,14 +172,14 @@ class Demo:
         done = self._done()
         killed = time.monotonic()
         process.kill()
-        self._story.tell(f"kill -9 {what}, with {done} of {len(self._futures)} tasks done")
+        self._story.tell(f"kill -9 {what}; {done} of {len(self._futures)} tasks are done")
         return killed
 
     def _done(self) -> int:
         return sum(future.done() for future in self._futures.values())
 
     def _run(self, tasks: Iterable[str], workers: Iterable[str]) -> Callable[[], bool]:
-        """Whether each of these tasks has been with one of these workers, or is done."""
+        """A condition: each of these tasks was assigned to one of these workers, or is done."""
         left = set(tasks)
 
         def have_run() -> bool:
@@ -202,17 +205,17 @@ class Demo:
         until = time.monotonic() + DEADLINE
         while not condition():
             if time.monotonic() > until:
-                raise NotAsPromised(f"not within {DEADLINE:g} s: {what}")
+                raise DemoFailed(f"not within {DEADLINE:g} s: {what}")
             if self._futures:
                 self._story.progress(self._done(), len(self._futures))
             time.sleep(POLL_INTERVAL)
 
 
 def play(story: Story, config: Path) -> None:
-    """Run all scenes. Raises NotAsPromised, or MasterworkerError if something else fails."""
+    """Run all steps. Raises DemoFailed, or MasterworkerError if something else fails."""
     story.tell(
-        "starting ZooKeeper, 2 masters and 3 workers with "
-        f"{SLOTS} slots; session timeout {SESSION_TIMEOUT:g} s"
+        f"starting ZooKeeper, 2 masters and 3 workers with {SLOTS} slots each; session timeout "
+        f"{SESSION_TIMEOUT:g} s"
     )
     cluster = Cluster(
         masters=2,
@@ -224,7 +227,7 @@ def play(story: Story, config: Path) -> None:
     )
     with cluster:
         primary = cluster.primary()
-        story.tell(f"ready at {cluster.hosts}; primary is {primary and _name(primary)}")
+        story.tell(f"ready at {cluster.hosts}; the primary is {primary and _name(primary)}")
         session = Session(cluster.hosts)
         session.start()
         with Client(cluster.hosts) as client:
@@ -236,7 +239,7 @@ def play(story: Story, config: Path) -> None:
             demo.kill_worker()
             demo.finish(futures, [_digest(payload) for payload in payloads])
             submitted += len(futures)
-        # The client is closed: its ledger counts every result it has taken.
+        # Closing the client has completed its ledger.
         _audit(story, session, submitted)
         session.close()
 
@@ -244,15 +247,17 @@ def play(story: Story, config: Path) -> None:
 def _audit(story: Story, session: Session, submitted: int) -> None:
     report = Auditor(session).report()
     story.tell(
-        f"audit of the tree: accepted {report.accepted}, finished and taken {report.taken}, "
-        f"lost {report.lost}, recorded twice {report.recorded_twice}"
+        f"audit: {report.accepted} tasks accepted, {report.taken} taken, {report.lost} lost, "
+        f"{report.recorded_twice} recorded twice"
     )
-    _promise(report.ok, f"the audit finds nothing: {'; '.join(report.findings)}")
-    _promise(report.accepted == report.taken == submitted, f"{submitted} accepted and taken")
+    _check(report.ok, f"the audit finds no problems: {'; '.join(report.findings)}")
+    _check(
+        report.accepted == report.taken == submitted, f"{submitted} tasks are accepted and taken"
+    )
 
 
 def _files() -> list[Path]:
-    """The README, the docs and the sources; of an installed package, its sources."""
+    """The README, the docs and the sources; for an installed package, only the sources."""
     package = Path(__file__).resolve().parents[1]
     root = package.parents[1]
     found = [root / "README.md", *root.glob("docs/*.md"), *package.rglob("*.py")]
@@ -260,19 +265,19 @@ def _files() -> list[Path]:
 
 
 def _digest(payload: bytes) -> bytes:
-    """What `sha256sum` writes."""
+    """The output of `sha256sum`."""
     return f"{hashlib.sha256(payload).hexdigest()}  -\n".encode()
 
 
 def _count_equal(futures: Sequence[TaskFuture], expected: Sequence[bytes]) -> int:
-    """How many of these finished tasks have the result expected."""
+    """The number of finished tasks that have the expected result."""
     pairs = zip(futures, expected, strict=True)
     return sum(future.exception() is None and future.result() == want for future, want in pairs)
 
 
-def _promise(kept: bool, what: str) -> None:
+def _check(kept: bool, what: str) -> None:
     if not kept:
-        raise NotAsPromised(what)
+        raise DemoFailed(what)
 
 
 def _milliseconds(since: float) -> str:
@@ -284,7 +289,7 @@ def _name(process: Process) -> str:
 
 
 def main() -> int:
-    """Play it; the exit code is 1 if anything was not as promised."""
+    """Run the demo. The exit code is 1 if it fails."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story()
     try:
@@ -292,8 +297,8 @@ def main() -> int:
             config = folder.path / "demo.toml"
             config.write_text(CONFIG)
             play(story, config)
-    except NotAsPromised as broken:
-        story.tell(f"NOT AS PROMISED: {broken}")
+    except DemoFailed as failure:
+        story.tell(f"FAILED: {failure}")
         return 1
     except MasterworkerError as error:
         story.tell(f"error: {error}")
@@ -301,7 +306,7 @@ def main() -> int:
     except KeyboardInterrupt:
         story.tell("interrupted")
         return 130
-    story.tell("everything as promised; the cluster is stopped")
+    story.tell("all checks passed; the cluster is stopped")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Several private ZooKeeper servers that form one ensemble on the loopback interface."""
+"""A private ZooKeeper ensemble on the loopback interface."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .server import START_DEADLINE, ZooKeeperServer, free_ports
 
 
 class Ensemble(Startable):
-    """`size` servers, to be killed, paused and restarted one by one through `servers[index]`.
+    """An ensemble of `size` servers. Each can be killed, paused and restarted via `servers[index]`.
 
-    The parameters are those of ZooKeeperServer. With `data_dir`, each server keeps its files in a
-    folder of it, named by the server's id (its index + 1). `ports` are the servers' client ports,
-    one for each; without them they are free ones. With `log_dir`, each server logs to a file there,
+    The parameters are as for ZooKeeperServer. With `data_dir`, each server keeps its files in a
+    subfolder named after its id (its index + 1). `ports` are the client ports of the servers; by
+    default, they are any free ports. With `log_dir`, each server logs to a file there,
     `zookeeper-1.log` and so on.
     """
 
@@ -48,13 +48,13 @@ class Ensemble(Startable):
 
     @property
     def hosts(self) -> str:
-        """The hosts string that names every server, without a chroot."""
+        """The hosts string with all servers, without a chroot."""
         return ",".join(server.hosts for server in self.servers)
 
     def leader(self) -> int | None:
-        """Return the index of the server that leads now, None while none does.
+        """Return the index of the current leader, or None if there is none.
 
-        A paused server costs the second that its answer is waited for.
+        For each paused server, this waits for a second.
         """
         for index, server in enumerate(self.servers):
             if server.mode == "leader":
@@ -62,9 +62,9 @@ class Ensemble(Startable):
         return None
 
     def start(self, deadline: float = START_DEADLINE) -> None:
-        """Start all servers and return when every one of them serves.
+        """Start all servers and return when all of them serve clients.
 
-        Raises BadConfiguration and Unavailable as ZooKeeperServer.start does; none runs then.
+        On failure, stops all servers and raises the same errors as ZooKeeperServer.start.
         """
         try:
             for server in self.servers:
@@ -76,6 +76,6 @@ class Ensemble(Startable):
             raise
 
     def stop(self) -> None:
-        """Stop all servers; their temporary directories go with them."""
+        """Stop all servers and remove their temporary directories."""
         for server in self.servers:
             server.stop()

@@ -1,4 +1,4 @@
-"""Temporary folders that are removed however their owner ends, SIGKILL included."""
+"""Temporary folders that are removed even if their owner is killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TemporaryFolder:
     """A new folder at `path`, removed by `close` or when this process ends."""
 
     def __init__(self, prefix: str) -> None:
-        """Make the folder. Raises OSError if that cannot be done."""
+        """Create the folder. Raises OSError."""
         self.path = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
         try:
             self._janitor = subprocess.Popen(
@@ -30,8 +30,8 @@ class TemporaryFolder:
             raise
 
     def close(self) -> None:
-        """Remove the folder. It can be called twice."""
+        """Remove the folder. Further calls have no effect."""
         if self._janitor.stdin is not None:
             self._janitor.stdin.close()
         self._janitor.wait(2 * janitor.PATIENCE)
-        shutil.rmtree(self.path, ignore_errors=True)  # if something has killed the janitor
+        shutil.rmtree(self.path, ignore_errors=True)  # in case the janitor was killed

@@ -1,8 +1,9 @@
-"""Remove a folder once its owner is gone: `janitor.py FOLDER`, with a pipe as standard input.
+"""Remove a folder after its owner exits: `janitor.py FOLDER`, with a pipe as standard input.
 
-Only the owner has the other end of the pipe. The kernel closes it however the owner ends, and what
-the owner started and what writes to the folder dies at the same moment (see lifeline.py). This file
-imports nothing of ours: it runs as a bare script.
+Only the owner has the other end of the pipe, which the kernel closes when the owner exits for any
+reason. The owner's child processes, which write to the folder, die at the same moment (see
+lifeline.py). This file runs as a standalone script and must not import other modules of the
+project.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import sys
 import time
 
 PATIENCE = 10.0
-"""Seconds for the last process that writes to the folder to die."""
+"""Seconds to wait for the last process that writes to the folder to die."""
 
 
 def main(folder: str) -> None:
     """Wait for the end of the pipe, then remove `folder`."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it ends with its owner, and never before
+        signal.signal(number, signal.SIG_IGN)  # exit only after the owner
     os.read(0, 1)
     until = time.monotonic() + PATIENCE
     while os.path.lexists(folder) and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Commands as child processes that die with their parent, their output kept as evidence."""
+"""Child processes that die with their parent, with their output in a log file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAIL_BYTES = 8192
 
 
 def masterworker_command(*arguments: str) -> list[str]:
-    """Return the argv that runs `mwctl` with `arguments` under this very Python."""
+    """Return the argv that runs `mwctl` with `arguments` under the current Python."""
     return [sys.executable, "-m", "masterworker", *arguments]
 
 
@@ -33,7 +33,7 @@ class Startable(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop it, however far it got; it can be called twice."""
+        """Stop it, even if it started only partly. Further calls have no effect."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -49,11 +49,11 @@ class Startable(ABC):
 
 
 class Process(Startable):
-    """One command, started as often as its caller likes, never twice at a time.
+    """A command that can be started repeatedly, but only once at a time.
 
-    `name` is what messages call it, `env` is added to this process's own environment. Standard
-    output and error are appended to the file `log`; standard input is empty. The command runs in
-    a session of its own, so a Ctrl-C at the terminal reaches only whoever looks after it.
+    `name` is used in messages. `env` is added to the environment of this process. Standard output
+    and error are appended to the file `log`; standard input is empty. The command runs in its own
+    session, so Ctrl-C at the terminal does not reach it.
     """
 
     def __init__(
@@ -73,26 +73,26 @@ class Process(Startable):
 
     @property
     def pid(self) -> int:
-        """The command's own pid."""
+        """The pid of the command."""
         return self._started.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the command runs now; a paused one counts as running."""
+        """Whether the command is running or paused."""
         return self._popen is not None and self.exit_code is None
 
     @property
     def exit_code(self) -> int | None:
-        """How the last run ended, negative for a signal that ended it; None while it runs."""
+        """The exit code of the last run, negative for a signal; None while it runs."""
         code = self._started.poll()
         if code is not None:
             self._let_go()
         return code
 
     def start(self) -> None:
-        """Start the command. Whether it can do its work, its caller has to find out."""
+        """Start the command. The caller has to check whether it becomes ready."""
         if self.alive:
-            raise RuntimeError(f"{self} runs already")
+            raise RuntimeError(f"{self} is already running")
         self._lifeline, theirs = socket.socketpair()
         with theirs, self.log.open("ab") as output:
             self._popen = subprocess.Popen(
@@ -103,57 +103,57 @@ class Process(Startable):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._lifeline.recv(1)  # from now on the command dies with us
+        self._lifeline.recv(1)  # from now on the command dies with this process
 
     def terminate(self) -> None:
-        """Ask the command to end (SIGTERM)."""
+        """Send SIGTERM to the command."""
         self._started.terminate()
 
     def kill(self, deadline: float = 10.0) -> None:
-        """Kill the command (SIGKILL) and wait until it is gone, `deadline` seconds at most."""
+        """Kill the command (SIGKILL) and wait up to `deadline` seconds for its exit."""
         self._started.kill()
         self.wait(deadline)
 
     def pause(self) -> None:
-        """Stop the command in its tracks (SIGSTOP); its connections stay open.
+        """Pause the command (SIGSTOP); its connections stay open.
 
-        It stands still when this returns: the signal takes a moment to reach every thread.
+        Waits until all of its threads have stopped.
         """
         self._started.send_signal(signal.SIGSTOP)
         if self.alive:
-            with contextlib.suppress(ChildProcessError):  # ended, and another thread saw it first
+            with contextlib.suppress(ChildProcessError):  # another thread has already reaped it
                 os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a paused command go on (SIGCONT)."""
+        """Resume a paused command (SIGCONT)."""
         self._started.send_signal(signal.SIGCONT)
 
     def wait(self, deadline: float) -> int:
-        """Return the exit code; raise TimeoutError, with the last output, after `deadline` s."""
+        """Wait for the exit code. Raises TimeoutError with the last output after `deadline` s."""
         try:
             code = self._started.wait(deadline)
         except subprocess.TimeoutExpired:
             raise TimeoutError(
-                f"{self} still runs after {deadline:g} s; its last output:\n{self.tail()}"
+                f"{self} is still running after {deadline:g} s; its last output:\n{self.tail()}"
             ) from None
         self._let_go()
         return code
 
     def stop(self, grace: float = 5.0) -> None:
-        """End the command, if it runs: SIGTERM, and SIGKILL if it outlasts `grace` seconds."""
+        """Stop the command if it runs: SIGTERM, then SIGKILL after `grace` seconds."""
         if not self.alive:
             return
         self.terminate()
-        self.resume()  # a paused process takes the signal only when it goes on
+        self.resume()  # a paused process handles the signal only when resumed
         try:
             self.wait(grace)
         except TimeoutError:
             self.kill()
 
     def evidence(self, lines: int = 30) -> str:
-        """Return the end of the output, as the end of a sentence about this process."""
+        """Return the end of the output, phrased as the end of a message about this process."""
         tail = self.tail(lines)
-        return f"its log ends:\n{tail}" if tail else "its log is empty"
+        return f"the end of its log:\n{tail}" if tail else "its log is empty"
 
     def tail(self, lines: int = 30) -> str:
         """Return the last `lines` lines of the output, at most 8 KiB of it."""
@@ -177,4 +177,4 @@ class Process(Startable):
 
     def _let_go(self) -> None:
         if self._lifeline is not None:
-            self._lifeline.close()  # and with it ends the watcher of lifeline.py
+            self._lifeline.close()  # this also ends the watcher of lifeline.py

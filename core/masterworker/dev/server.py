@@ -1,7 +1,7 @@
 """A private, real ZooKeeper server on the loopback interface, for development and tests.
 
-It runs `java` on the jars of Debian's packages or of the distribution at ZOOKEEPER_HOME, keeps its
-files in one directory, and dies with the process that started it.
+It runs `java` with the jars of Debian's packages, or of the distribution at ZOOKEEPER_HOME. It
+keeps its files in one directory, and dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .folders import TemporaryFolder
 from .processes import Process, Startable
 
 JAVA_LIBRARIES = Path("/usr/share/java")
-START_DEADLINE = 30.0  # seconds; it takes half of one on an idle machine
+START_DEADLINE = 30.0  # seconds; on an idle machine, the start takes half a second
 POLL_INTERVAL = 0.02  # seconds
 PORT_TRIES = 5
 
-# Below the ports the kernel gives to outgoing connections. A client that keeps trying to reach a
-# server that is down would, sooner or later, be given that server's port and connect to itself.
+# Below the kernel's range for outgoing connections. Otherwise, a client that keeps reconnecting to
+# a stopped server could be assigned the server's port and connect to itself.
 PORTS = range(12_000, 32_000)
 
 CONFIGURATION = """\
@@ -58,8 +58,8 @@ ssl.trustStore.type=PEM
 ssl.clientAuth={client_auth}
 """
 
-# The distribution logs through logback, which says everything when it is not told otherwise;
-# Debian's jars log through slf4j-simple, which listens to a system property.
+# The distribution logs through logback, which logs everything without a configuration. Debian's
+# jars log through slf4j-simple, which is configured by a system property.
 LOGBACK = """\
 <configuration>
   <appender name="CONSOLE" class="ch.qos.logback.core.ConsoleAppender">
@@ -71,13 +71,13 @@ LOGBACK = """\
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports nobody listens on. None is reserved: be ready to find one taken."""
+    """Return free loopback ports. They are not reserved, so another process may take them."""
     candidates = random.sample(PORTS, k=len(PORTS))
     return list(itertools.islice(filter(port_is_free, candidates), count))
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Whether a server can listen on this loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -88,7 +88,7 @@ def port_is_free(port: int) -> bool:
 
 
 def ask(port: int, word: str, timeout: float = 1.0) -> str:
-    """Return the server's answer to a four-letter word, empty if there is none in `timeout` s."""
+    """Return the server's answer to a four-letter word, or "" if none arrives in `timeout` s."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout) as connection:
             connection.settimeout(timeout)
@@ -99,14 +99,14 @@ def ask(port: int, word: str, timeout: float = 1.0) -> str:
 
 
 def java_command() -> list[str]:
-    """Return `java` with its class path.
+    """Return the `java` command with its class path.
 
-    Raises BadConfiguration that says how to install what is missing.
+    Raises BadConfiguration with installation instructions if Java or ZooKeeper is missing.
     """
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java") or (shutil.which("java", path=f"{home}/bin") if home else None)
     if java is None:
-        raise BadConfiguration(f"there is no java on PATH or at JAVA_HOME: {_how_to_install()}")
+        raise BadConfiguration(f"java not found in PATH or JAVA_HOME: {_how_to_install()}")
     return [java, "-cp", _class_path()]
 
 
@@ -115,17 +115,17 @@ def _class_path() -> str:
     if home is not None:
         if not list(Path(home).glob("lib/zookeeper*.jar")):
             raise BadConfiguration(
-                f"ZOOKEEPER_HOME is {home}, and there is no lib/zookeeper*.jar in it: it must be "
-                "an unpacked distribution (apache-zookeeper-*-bin); unset it to use the system's"
+                f"no lib/zookeeper*.jar in ZOOKEEPER_HOME={home}: set it to an unpacked "
+                "distribution (apache-zookeeper-*-bin), or unset it to use the system's ZooKeeper"
             )
         return f"{home}/lib/*"
     jars = [JAVA_LIBRARIES / "zookeeper.jar", JAVA_LIBRARIES / "slf4j-simple.jar"]
     missing = [str(jar) for jar in jars if not jar.exists()]
     if missing:
         raise BadConfiguration(
-            f"ZooKeeper is not installed (no {' and no '.join(missing)}): {_how_to_install()}"
+            f"ZooKeeper is not installed ({' and '.join(missing)} missing): {_how_to_install()}"
         )
-    # Debian's zookeeper.jar names the libraries it needs, but for two that TLS takes.
+    # Debian's zookeeper.jar names the libraries that it needs, except two for TLS.
     netty = [JAVA_LIBRARIES / "netty-codec.jar", JAVA_LIBRARIES / "netty-resolver.jar"]
     return ":".join(map(str, [*jars, *netty]))
 
@@ -140,21 +140,22 @@ def _how_to_install() -> str:
 
 
 class PortTaken(BadConfiguration):
-    """Something else listens on the port that a server was to have."""
+    """The port of a server is already in use."""
 
     def __init__(self, port: int) -> None:
         super().__init__(
-            f"something listens on 127.0.0.1:{port} already: stop it, or use another port"
+            f"port 127.0.0.1:{port} is already in use. Stop the process that uses it, or use "
+            "another port"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """A second port of a server, which speaks TLS.
+    """Settings of a server's additional TLS port.
 
-    `key_store` is a PEM file with the server's key and certificate, `trust_store` one with the
-    authority that signs the clients'. `client_auth` is ZooKeeper's `ssl.clientAuth`: `need`, `want`
-    or `none`.
+    `key_store` is a PEM file with the server's key and certificate. `trust_store` is a PEM file
+    with the authority that signs client certificates. `client_auth` is ZooKeeper's
+    `ssl.clientAuth`: `need`, `want` or `none`.
     """
 
     key_store: Path
@@ -163,17 +164,17 @@ class ServerTls:
 
 
 class ZooKeeperServer(Startable):
-    """One server: standalone, or a member of an ensemble.
+    """A ZooKeeper server, standalone or a member of an ensemble.
 
-    `data_dir` keeps its files (`zoo.cfg`, `server.log`, `data/`) and survives; without it they lie
-    in a temporary folder that `stop` removes. `log` is another file than `server.log` for its log.
-    Without `port` a free one is found by `start`.
-    `tick_time` is in seconds; the shortest session timeout granted is two ticks, and a session
-    expires up to one tick late. `heap` is in bytes.
-    With `keep_history`, no transaction log and no snapshot is ever purged.
-    `members` maps every server id of the ensemble to its quorum port and its election port;
-    `server_id` says which of them this one is. With `tls` it has a second port, for `secure_hosts`.
-    `settings` are more lines of `zoo.cfg`.
+    Its files (`zoo.cfg`, `server.log`, `data/`) are kept in `data_dir`, or by default in a
+    temporary folder that `stop` removes. `log` replaces `server.log`. Without `port`, `start` finds
+    a free port.
+    `tick_time` is in seconds. The minimum session timeout is two ticks, and sessions expire up to
+    one tick late. `heap` is in bytes.
+    With `keep_history`, transaction logs and snapshots are never purged.
+    `members` maps each server id of the ensemble to its quorum port and election port; `server_id`
+    is the id of this server. With `tls`, it has an additional port; see `secure_hosts`. `settings`
+    are additional lines of `zoo.cfg`.
     """
 
     def __init__(
@@ -209,7 +210,7 @@ class ZooKeeperServer(Startable):
     def port(self) -> int:
         """The client port on 127.0.0.1."""
         if self._port is None:
-            raise RuntimeError("this ZooKeeper server was never started and has no port yet")
+            raise RuntimeError("this ZooKeeper server has no port before it is started")
         return self._port
 
     @property
@@ -219,9 +220,9 @@ class ZooKeeperServer(Startable):
 
     @property
     def secure_hosts(self) -> str:
-        """The hosts string for clients that speak TLS, without a chroot."""
+        """The hosts string for TLS clients, without a chroot."""
         if self._secure_port is None:
-            raise RuntimeError("this ZooKeeper server has no port for TLS")
+            raise RuntimeError("this ZooKeeper server has no TLS port")
         return f"127.0.0.1:{self._secure_port}"
 
     @property
@@ -233,22 +234,22 @@ class ZooKeeperServer(Startable):
 
     @property
     def pid(self) -> int:
-        """The java process's pid."""
+        """The pid of the java process."""
         return self.process.pid
 
     @property
     def mode(self) -> str | None:
-        """`standalone`, `leader` or `follower`; None while it serves nobody."""
+        """`standalone`, `leader` or `follower`; None while it does not serve clients."""
         for line in ask(self.port, "srvr").splitlines():
             if line.startswith("Mode: "):
                 return line.removeprefix("Mode: ")
         return None
 
     def start(self, deadline: float = START_DEADLINE) -> None:
-        """Start the server and return when it serves.
+        """Start the server and return when it serves clients.
 
-        Raises BadConfiguration when it cannot be run here (nothing installed, `port` taken), and
-        Unavailable with the end of its log when it ends or does not serve in `deadline` seconds.
+        Raises BadConfiguration if ZooKeeper is not installed or `port` is taken. Raises Unavailable
+        with the end of the log if the server exits, or does not serve within `deadline` seconds.
         """
         try:
             self._start_on_some_port(deadline)
@@ -281,13 +282,13 @@ class ZooKeeperServer(Startable):
                     raise PortTaken(self.port)
                 if self._secure_port is not None and not port_is_free(self._secure_port):
                     raise PortTaken(self._secure_port)
-                raise self._unavailable(f"ended with exit code {self.process.exit_code}")
+                raise self._unavailable(f"exited with code {self.process.exit_code}")
             if time.monotonic() > until:
                 raise self._unavailable(f"did not serve within {deadline:g} s")
             time.sleep(POLL_INTERVAL)
 
     def stop(self) -> None:
-        """Stop the server, if it runs, and remove its temporary folder."""
+        """Stop the server if it runs, and remove its temporary folder."""
         try:
             if self._process is not None:
                 self._process.stop()
@@ -297,19 +298,19 @@ class ZooKeeperServer(Startable):
                 self._temporary = None
 
     def kill(self) -> None:
-        """Kill the server (SIGKILL). Its data stays; `restart` brings it back."""
+        """Kill the server (SIGKILL). Its data is kept, and `restart` starts it again."""
         self.process.kill()
 
     def pause(self) -> None:
-        """Let the server fall silent with its connections open (SIGSTOP)."""
+        """Pause the server (SIGSTOP); its connections stay open."""
         self.process.pause()
 
     def resume(self) -> None:
-        """Let a paused server go on (SIGCONT)."""
+        """Resume a paused server (SIGCONT)."""
         self.process.resume()
 
     def restart(self, deadline: float = START_DEADLINE) -> None:
-        """End the server, if it runs, and start it again on the same port and data."""
+        """Stop the server if it runs, and start it again with the same port and data."""
         self.process.stop()
         self._given_port = self.port
         self.start(deadline)
@@ -325,11 +326,11 @@ class ZooKeeperServer(Startable):
                 self._port = self._secure_port = None
             else:
                 return
-        raise Unavailable(f"{PORT_TRIES} free ports in a row were taken before ZooKeeper had them")
+        raise Unavailable(f"no free port found: {PORT_TRIES} ports were taken by other processes")
 
     def _serves(self) -> bool:
-        # `conf` tells the data directory, and so that it is this server which has the port. While
-        # the server starts it may never answer: better to ask again than to wait for long.
+        # `conf` returns the data directory, which shows that this server has the port. While the
+        # server starts, it may never answer, so the timeout is short.
         return f"dataDir={self._directory() / 'data'}" in ask(self.port, "conf", timeout=0.25)
 
     def _unavailable(self, what: str) -> Unavailable:
@@ -351,7 +352,7 @@ class ZooKeeperServer(Startable):
             port=self.port,
             tick=tick,
             min_session=2 * tick,
-            purge_interval=0 if self._keep_history else 1,  # hours; 0 is never
+            purge_interval=0 if self._keep_history else 1,  # hours; 0 means never
         )
         for server_id, (quorum, election) in self._members.items():
             text += f"server.{server_id}=127.0.0.1:{quorum}:{election}\n"
@@ -371,12 +372,12 @@ class ZooKeeperServer(Startable):
         return [
             f"-Xmx{self._heap}",
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",  # quicker to warm up: less CPU for the first 100,000 writes
+            "-XX:TieredStopAtLevel=1",  # warms up faster: less CPU for the first 100,000 writes
             "-XX:-UsePerfData",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             f"-Dlogback.configurationFile={directory / 'logback.xml'}",
             "-Dzookeeper.jmx.log4j.disable=true",
-            # With every write, a digest of the tree: it shows servers that they differ.
+            # A digest of the tree with every write, so that servers detect inconsistencies.
             f"-Dzookeeper.digest.enabled={'true' if self._members else 'false'}",
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
         ]

@@ -59,7 +59,7 @@ def permissions(letters: str) -> Permission:
 
 
 def letters(granted: int) -> str:
-    """The letters of permissions, in the order of zkCli.sh; `-` for none."""
+    """Convert permissions to letters, in the order of zkCli.sh; `-` for none."""
     return "".join(letter for letter, one in _LETTERS.items() if one & granted) or "-"
 
 
@@ -135,8 +135,8 @@ def check_identity(text: str) -> str:
     sound = _DIGEST.match(text) or _X509.match(text)
     if not sound or not text.isprintable() or len(text) > MAX_IDENTITY:
         raise BadConfiguration(
-            f"{text!r:.600} is no identity: expected digest:USER:HASH or x509:DISTINGUISHED NAME; "
-            "`mwctl acl id` prints yours"
+            f"{text!r:.600} is not an identity: expected digest:USER:HASH or "
+            "x509:DISTINGUISHED NAME. To print your identity, run `mwctl acl id`"
         )
     return text
 

@@ -25,7 +25,7 @@ def task_in(name: str, data: bytes) -> Task:
         return Task(id=name, executor=EXECUTOR, raw=True)
     task = records.decode_task(name, data)
     if not task.raw and not paths.is_task(name):
-        raise BadRecord(f"a task record under the name {name!r}, which is no task id")
+        raise BadRecord(f"znode {name!r} has a task record, but its name is not a task id")
     return task
 
 
@@ -45,7 +45,7 @@ def movable_task_in(name: str, data: bytes) -> Task:
     if len(data) > limits.MAX_PAYLOAD:
         size, most = len(payload_in(data)), limits.most_bytes(task.sealed)
         if size > most:
-            raise BadRecord(f"a payload of {size:,} bytes; the limit is {most:,}")
+            raise BadRecord(f"the payload has {size:,} bytes, but the limit is {most:,}")
     return task
 
 
@@ -55,7 +55,7 @@ def payload_in(data: bytes) -> bytes:
 
 
 def worker_in(data: bytes) -> Worker:
-    """The worker that a znode announces. Raises BadRecord."""
+    """The worker registered by a znode with this data. Raises BadRecord."""
     if not records.is_record(data):
         return Worker({EXECUTOR: True}, limits.BOOK_SLOTS, 0, book=True)
     return records.decode_worker(data)

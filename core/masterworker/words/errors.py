@@ -1,6 +1,6 @@
-"""Every error masterworker raises on purpose, each with the exit code `mwctl` ends with.
+"""All errors that masterworker raises deliberately, each with its `mwctl` exit code.
 
-An error carries its evidence in its message: which task, znode or plugin, and what to do next.
+Every message names the task, znode or plugin concerned, and what to do next.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ ErrorT = TypeVar("ErrorT", bound="MasterworkerError")
 
 
 class MasterworkerError(Exception):
-    """The base of all errors below. `exit_code` is what `mwctl` exits with when it ends on one.
+    """The base class of all errors below. `exit_code` is the exit code of `mwctl` for this error.
 
-    All of them survive pickle and copy, and so a pool of processes, with message and attributes.
+    All errors can be pickled and copied, so they keep message and attributes across processes.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its parts: an exception's own way calls its class with the message alone."""
+        """Restore all attributes. The default would call the class with only the message."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -38,8 +38,8 @@ def _restored(
 class TaskFailed(MasterworkerError):
     """A task ended without a result.
 
-    `task_id` names it, `reason` is one of `failed`, `crashed`, `timed_out`, `out_of_memory`, `lost`
-    or `expired`, `attempts` is the history of its attempts, oldest first.
+    `task_id` is the task's id. `reason` is `failed`, `crashed`, `timed_out`, `out_of_memory`,
+    `lost` or `expired`. `attempts` are its attempts, oldest first.
     """
 
     exit_code = 3
@@ -55,9 +55,9 @@ class TaskFailed(MasterworkerError):
 
 
 class AttemptFailed(MasterworkerError):
-    """Raised by an executor whose message says all there is to say about the failure.
+    """Raise this in an executor to fail the attempt with this message as its only evidence.
 
-    The attempt has then failed with that message as its evidence, and without a traceback.
+    No traceback is recorded.
     """
 
     exit_code = 3
@@ -70,17 +70,17 @@ class TaskCancelled(MasterworkerError):
 
 
 class Refused(MasterworkerError):
-    """The request was understood and will not be carried out: it breaks a stated limit."""
+    """The request was rejected because it exceeds a documented limit."""
 
     exit_code = 5
 
 
 class PayloadTooLarge(Refused):
-    """A payload or a result does not fit into one znode."""
+    """A payload or result does not fit into one znode."""
 
 
 class NotFound(MasterworkerError):
-    """There is no such task, worker or znode."""
+    """The task, worker or znode does not exist, or no longer exists."""
 
     exit_code = 6
 
@@ -92,15 +92,15 @@ class NotFinished(MasterworkerError):
 
 
 class Unavailable(MasterworkerError):
-    """ZooKeeper, or the cluster behind it, could not be reached in time."""
+    """ZooKeeper or the cluster could not be reached in time."""
 
     exit_code = 69
 
 
 class NotTrusted(Unavailable):
-    """ZooKeeper and we do not trust each other's certificates.
+    """TLS failed: the client or the server does not trust the other's certificate.
 
-    A role that already runs goes on trying, since certificates are replaced.
+    A running role keeps trying, because certificates may be replaced.
     """
 
     exit_code = 77
@@ -109,8 +109,8 @@ class NotTrusted(Unavailable):
 class ClientClosed(Unavailable):
     """The client was closed before the task's status arrived.
 
-    `accepted` says what became of the task: True if it was accepted, and goes on; False if it was
-    not, and will never run; None if that is not known. `mwctl tasks show ID` looks at it.
+    `accepted` is True if the task was accepted and continues to run, False if it was not accepted
+    and will never run, and None if this is unknown. To check the task, use `mwctl tasks show ID`.
     """
 
     def __init__(self, message: str, accepted: bool | None = None) -> None:
@@ -119,54 +119,54 @@ class ClientClosed(Unavailable):
 
 
 class ClientForked(ClientClosed):
-    """The client was made before this process was forked from its own, and cannot be used here.
+    """The client was created before a fork and cannot be used in the child process.
 
-    Make a client in each process, after the fork.
+    Create a client in each process, after the fork.
     """
 
 
 class NotAuthorized(MasterworkerError):
-    """ZooKeeper refused the credentials, or they do not suffice for the request."""
+    """ZooKeeper rejected the credentials, or they do not permit the request."""
 
     exit_code = 77
 
 
 class SealBroken(MasterworkerError):
-    """What is sealed does not open: it was altered, or sealed with another key."""
+    """Decryption failed: the data was altered, or encrypted with another key."""
 
 
 class BadConfiguration(MasterworkerError):
-    """Something the operator set is wrong: an option, a configuration file, a plugin."""
+    """An option, a configuration file or a plugin is invalid."""
 
     exit_code = 78
 
 
 class BadName(BadConfiguration, ValueError):
-    """A task, worker, client or executor name that cannot stand in a znode path or a record."""
+    """A task, worker, client or executor name is invalid in a znode path or a record."""
 
 
 class BadRecord(MasterworkerError):
-    """A znode's data claims to be one of our records and is not. The znode is left alone."""
+    """A znode has the mark of a masterworker record, but is malformed. It is left unchanged."""
 
 
 class FutureRecord(BadRecord):
-    """A record of a format version newer than this program knows. The znode is left alone."""
+    """A record has a newer format version than this program supports. It is left unchanged."""
 
 
 class IllegalTransition(MasterworkerError):
-    """A task was asked to make a move that its life does not have. Always a defect of ours."""
+    """A task cannot make this state transition. This is always a bug in masterworker."""
 
 
 class SessionLost(MasterworkerError):
-    """The ZooKeeper session is over. Its owner starts again with a new one."""
+    """The ZooKeeper session has ended. Its owner starts over with a new session."""
 
 
 class ConnectionLost(MasterworkerError):
-    """The connection broke while a request was under way: it may or may not have been carried out.
+    """The connection was lost during a request, which may or may not have been executed.
 
-    Do not repeat a write on this error: read first.
+    Do not repeat a write after this error without reading first.
     """
 
 
 class Fenced(MasterworkerError):
-    """A newer master holds office. Every further write of this one is refused."""
+    """A newer master is the primary. All further writes of this master are rejected."""

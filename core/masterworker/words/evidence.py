@@ -28,7 +28,7 @@ def point(evidence: str) -> str:
 
 
 def evidence(why: str, rest: str = "", most: int = limits.MAX_DETAIL) -> str:
-    """Evidence of at most `most` bytes: `why` as its first line, then the end of `rest`."""
+    """Evidence of at most `most` bytes: `why` as the first line, then the end of `rest`."""
     head = _cut(_one_line(why), min(MAX_POINT, most))
     room = most - len(head.encode()) - 1
     tail = rest.encode(errors="replace")[-room:] if room > 0 else b""
@@ -45,9 +45,9 @@ def bounded(text: str, most: int = limits.MAX_DETAIL) -> str:
 
 
 def of_exception(error: BaseException, top: TracebackType | None) -> str:
-    """The evidence of an exception: its own line, then its traceback from the frame `top` on.
+    """The evidence of an exception: its class and message, then its traceback from `top` on.
 
-    The traceback's last line is left out if it only repeats the first.
+    The traceback's last line is omitted if it repeats the first line of the evidence.
     """
     why = _cut(point_of_exception(error), MAX_POINT)
     trace = "".join(traceback.format_exception(type(error), error, top)).rstrip()

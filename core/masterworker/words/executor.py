@@ -47,7 +47,7 @@ class TaskContext:
 
 
 Run = Callable[[bytes, TaskContext], bytes | None]
-"""An executor's function. It returns the result; None stands for an empty one. Any exception fails
+"""An executor's function. It returns the result; None means an empty result. Any exception fails
 the attempt, with the end of its traceback as evidence."""
 
 Configure = Callable[[Mapping[str, Any]], Any]
@@ -71,7 +71,7 @@ class Register(Protocol):
 
 
 class Hooks:
-    """The hooks a plugin can implement."""
+    """The hooks that a plugin can implement."""
 
     @hookspec
     def masterworker_register_executors(self, register: Register) -> None:
@@ -139,8 +139,8 @@ def _check_settings(executor: Offered) -> None:
         raise BadConfiguration(f"executor {name!r}: time_limit={limit!r}, expected seconds above 0")
     if executor.inline and limit is not None:
         raise BadConfiguration(
-            f"executor {name!r}: an inline attempt cannot be stopped, so it can have no "
-            "time_limit: leave out inline=True"
+            f"executor {name!r}: time_limit and inline=True cannot be combined, because an inline "
+            "attempt cannot be stopped. Remove one of them"
         )
 
 
@@ -151,5 +151,7 @@ def split_asked(asked: str) -> tuple[str | None, str]:
     """Split `[plugin:]name`, an operator's name for an executor, into plugin and name."""
     match = _ASKED.match(asked)
     if match is None:
-        raise BadConfiguration(f"{asked!r} names no executor: expected NAME or PLUGIN:NAME")
+        raise BadConfiguration(
+            f"{asked!r} is not the name of an executor: expected NAME or PLUGIN:NAME"
+        )
     return match["plugin"], check_executor(match["name"])

@@ -168,7 +168,7 @@ class Fields:
 
 
 def _fits(value: object, most: int) -> bool:
-    """Whether this is text of at most `most` bytes."""
+    """Whether `value` is text of at most `most` bytes."""
     return isinstance(value, str) and len(value.encode()) <= most
 
 

@@ -45,7 +45,7 @@ def parse(text: str) -> Hosts:
     try:
         return _parse(text)
     except ValueError as error:
-        shown = "this" if "@" in text else repr(text[:300])  # it may hold a password
+        shown = "this" if "@" in text else repr(text[:300])  # it may contain a password
         raise BadConfiguration(
             f"{shown} is not a hosts string: {error}; expected {_FORM}"
         ) from None
@@ -56,18 +56,18 @@ def _parse(text: str) -> Hosts:
     if not text:
         raise ValueError("it is empty")
     if not text.isprintable() or any(character.isspace() for character in text):
-        raise ValueError("it has blanks or control characters")
+        raise ValueError("it contains spaces or control characters")
     if "://" in text:
-        raise ValueError("it begins with no scheme")
+        raise ValueError("it must not contain a scheme such as 'zk://'")
     if "@" in text:
-        raise ValueError("it takes no user and no password (see --credentials)")
+        raise ValueError("it must not contain a user or password (use --credentials)")
     listed, slash, rest = text.partition("/")
     chroot = slash + rest
     if "," in chroot:
         raise ValueError(_misplaced(text))
     servers = tuple(_server(part) for part in listed.split(","))
     if len(servers) > MOST_SERVERS:
-        raise ValueError(f"it names {len(servers):,} servers, and {MOST_SERVERS} are the most")
+        raise ValueError(f"it names {len(servers):,} servers, but the limit is {MOST_SERVERS}")
     return Hosts(servers, _chroot(chroot))
 
 
@@ -77,31 +77,31 @@ def _misplaced(text: str) -> str:
     chroots = {slash + path for _, slash, path in parts if slash}
     if len(chroots) == 1 and all(server for server, _, _ in parts):
         right = ",".join(server for server, _, _ in parts) + chroots.pop()
-        return f"the path stands once, behind the last server: {right[:300]}"
-    return "the path stands once, behind the last server, and has no comma"
+        return f"the path must appear only once, after the last server: {right[:300]}"
+    return "the path must appear only once, after the last server, and must not contain a comma"
 
 
 def _server(text: str) -> tuple[str, int]:
     shown = repr(text[:300])
     if not text:
-        raise ValueError("a server's name is missing before or after a comma")
+        raise ValueError("a server is missing before or after a comma")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket:
-            raise ValueError(f"{shown} lacks the bracket that closes an IPv6 address")
+            raise ValueError(f"{shown} has no closing bracket after the IPv6 address")
         _require_ipv6(host)
         if rest and not rest.startswith(":"):
-            raise ValueError(f"{rest[:300]!r} stands behind the bracket, where a port would")
+            raise ValueError(f"expected ':PORT' after the closing bracket, not {rest[:300]!r}")
         return host, _port(rest[1:], shown) if rest else DEFAULT_PORT
     if text.count(":") > 1:
         raise ValueError(
-            f"{shown} has several colons: an IPv6 address stands in brackets, [::1]:2181"
+            f"{shown} has several colons: put IPv6 addresses in brackets, as in [::1]:2181"
         )
     host, colon, port = text.partition(":")
     if not host:
-        raise ValueError(f"{shown} names no host")
+        raise ValueError(f"{shown} has no host")
     if len(host) > _MAX_NAME or not _NAME.match(host):
-        raise ValueError(f"{host[:300]!r} is not the name or address of a host")
+        raise ValueError(f"{host[:300]!r} is not a valid host name or address")
     return host, _port(port, shown) if colon else DEFAULT_PORT
 
 
@@ -114,7 +114,7 @@ def _require_ipv6(host: str) -> None:
 
 def _port(port: str, server: str) -> int:
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise ValueError(f"{server} has no port from 1 to 65535")
+        raise ValueError(f"{server} needs a port from 1 to 65535")
     return int(port)
 
 
@@ -122,16 +122,16 @@ def _chroot(path: str) -> str:
     if path in ("", "/"):
         return ""
     if len(path) > MAX_CHROOT:
-        raise ValueError(f"its path has {len(path):,} characters, and {MAX_CHROOT:,} are the most")
+        raise ValueError(f"its path has {len(path):,} characters, but the limit is {MAX_CHROOT:,}")
     parts = path[1:].split("/")
     if "" in parts:
-        raise ValueError(f"the path {path[:300]!r} has a '/' too many")
+        raise ValueError(f"the path {path[:300]!r} has an extra '/'")
     for part in parts:
         if not paths.is_name(part):
             raise ValueError(
-                f"the path has a part {part[:300]!r}: each has 1 to {MAX_NAME} printable ASCII "
-                "characters, and is neither '.' nor '..'"
+                f"the path contains {part[:300]!r}: each part must have 1 to {MAX_NAME} printable "
+                "ASCII characters, and must not be '.' or '..'"
             )
     if parts[0] == "zookeeper":
-        raise ValueError("the path /zookeeper belongs to ZooKeeper itself")
+        raise ValueError("the path /zookeeper is reserved by ZooKeeper")
     return path

@@ -122,11 +122,11 @@ def check_payload(payload: bytes, what: str, sealed: str = "") -> None:
 
 
 def check_size(size: int, what: str, sealed: str = "") -> None:
-    """The same, for a payload of `size` bytes."""
+    """Like `check_payload`, for a payload of `size` bytes."""
     if size > most_bytes(sealed):
         raise PayloadTooLarge(
-            f"{what} has {size:,} bytes, and the limit is {MAX_PAYLOAD:,} bytes "
-            "(ZooKeeper takes about 1 MB a request): store the data elsewhere and submit its name"
+            f"{what} has {size:,} bytes, but the limit is {MAX_PAYLOAD:,} bytes, because ZooKeeper "
+            "accepts about 1 MB per request. Store the data elsewhere and use a reference to it"
         )
 
 
@@ -135,7 +135,7 @@ def check_attempts(attempts: int) -> None:
     if type(attempts) is not int:  # True is an int, but not a number of attempts
         raise TypeError(f"attempts={shown(attempts)}: expected a whole number, or None")
     if not 1 <= attempts <= MAX_ATTEMPTS:
-        raise Refused(f"attempts={shown(attempts)}: a task can have 1 to {MAX_ATTEMPTS}")
+        raise Refused(f"attempts={shown(attempts)}: expected 1 to {MAX_ATTEMPTS}")
 
 
 def is_time(seconds: object) -> bool:
@@ -144,7 +144,7 @@ def is_time(seconds: object) -> bool:
 
 
 def recorded_time(seconds: float) -> float:
-    """The nearest time that a record can hold: a clock may be set to before 1970.
+    """The nearest time that a record can contain.
 
     Times in records are only informational, so a wrong clock is no reason to refuse a task.
     """
@@ -171,8 +171,8 @@ def check_options(options: Mapping[str, str]) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(
-                f"{shown(text)} in a task's options, which map text to text: put anything else "
-                "into the payload"
+                f"options contain {shown(text)}: expected only text. Put other data into the "
+                "payload"
             )
     try:
         size = sum(len(text.encode()) for text in texts)
@@ -180,7 +180,6 @@ def check_options(options: Mapping[str, str]) -> None:
         raise Refused(f"option {shown(error.object)} is not Unicode text: {error.reason}") from None
     if len(options) > MAX_OPTIONS or size > MAX_OPTION_BYTES:
         raise Refused(
-            f"{len(options)} options with {size:,} bytes; the limits are "
-            f"{MAX_OPTIONS} options and {MAX_OPTION_BYTES:,} bytes: "
-            "put the data into the payload"
+            f"the task has {len(options)} options with {size:,} bytes, but the limits are "
+            f"{MAX_OPTIONS} options and {MAX_OPTION_BYTES:,} bytes. Put the data into the payload"
         )

@@ -27,7 +27,8 @@ class Credentials:
         sound = self.user and self.password and ":" not in self.user
         if not sound or not (self.user + self.password).isprintable():
             raise BadConfiguration(
-                "credentials are user:password: printable text, with no ':' in the user's name"
+                "invalid credentials: expected printable text of the form user:password, without "
+                "':' in the user name"
             )
 
     @classmethod
@@ -63,11 +64,11 @@ class Tls:
     check_hostname: bool = True
 
     def __post_init__(self) -> None:
-        """Raises BadConfiguration for a certificate without its key, or a key without its own."""
+        """Raise BadConfiguration if the CA is missing, or one of certificate and key."""
         if not self.ca:
-            raise BadConfiguration("TLS needs to know which authority to trust: give its CA file")
+            raise BadConfiguration("TLS needs a CA file with the authorities to trust")
         if bool(self.cert) != bool(self.key):
-            raise BadConfiguration("a TLS certificate and its key go together: give both files")
+            raise BadConfiguration("a TLS client certificate and its key must be given together")
 
 
 @dataclass(frozen=True, slots=True)

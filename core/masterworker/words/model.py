@@ -42,7 +42,7 @@ class Reason(StrEnum):
 
 
 class WorkerState(StrEnum):
-    """Whether a worker takes new tasks."""
+    """Whether a worker accepts new tasks."""
 
     READY = "ready"
     DRAINING = "draining"
@@ -88,7 +88,7 @@ class Task(NamedTuple):
 
     @property
     def losses(self) -> int:
-        """How many workers were lost while they held this task."""
+        """Number of workers that were lost while they had this task."""
         return sum(attempt.reason is Reason.LOST for attempt in self.history)
 
     @property
@@ -98,7 +98,7 @@ class Task(NamedTuple):
 
 
 class Status(NamedTuple):
-    """How a task ended; its result, if any, follows the record, sealed if `sealed` names a key."""
+    """How a task ended. The result, if any, follows the record, encrypted with key `sealed`."""
 
     state: State
     executor: str
@@ -113,7 +113,7 @@ class Status(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One incarnation of a worker, as it announces itself.
+    """One incarnation of a worker, as registered in ZooKeeper.
 
     `slots` is how many tasks it may hold at a time; at most `process_slots` of them may be for
     executors that run in child processes. `executors` maps each name offered to whether it is

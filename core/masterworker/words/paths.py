@@ -1,10 +1,10 @@
 """The tree: the only module that builds or parses znode paths and checks names.
 
-/access                    who has which role, if the tree is locked down
-/access/clients            the clients among them, which clients need not know
-/master                    ephemeral; who is primary
+/access                    the identities of each role, if the tree is locked down
+/access/clients            the identities of clients, which clients cannot read
+/master                    ephemeral; the primary
 /epoch                     persistent; its data version is the epoch
-/masters/<master>          ephemeral; every running master, for `mwctl status`
+/masters/<master>          ephemeral; a running master, for `mwctl status`
 /workers/<worker>          ephemeral; an incarnation of a worker
 /assign/<worker>/<task>    a task this worker must run
 /tasks/<task>              a task that no worker has yet
@@ -71,11 +71,11 @@ def are_names(names: Sequence[str]) -> bool:
 
 
 def check_name(name: str, what: str) -> str:
-    """Return `name`, or raise BadName saying which kind of name (`what`) it cannot be."""
+    """Return `name` if it is valid, else raise BadName. `what` is the kind of name."""
     if not is_name(name):
         raise BadName(
-            f"{name!r:.300} cannot be a {what}: use 1 to {MAX_NAME} printable ASCII characters "
-            "without blanks and slashes"
+            f"{name!r:.300} is not a valid {what}: use 1 to {MAX_NAME} printable ASCII characters "
+            "without spaces and slashes"
         )
     return name
 
@@ -91,18 +91,18 @@ def name_of_host(hostname: str) -> str:
 
 @functools.lru_cache(maxsize=1024)  # few names, but checked for every task
 def is_executor(name: str) -> bool:
-    """Whether `name` can name an executor."""
+    """Whether `name` is a valid executor name."""
     return len(name) <= MAX_EXECUTOR_NAME and _EXECUTOR.match(name) is not None
 
 
 def check_executor(name: str) -> str:
-    """Return `name`, or raise TypeError or BadName if it cannot name an executor."""
+    """Return `name` if it is a valid executor name, else raise TypeError or BadName."""
     if not isinstance(name, str):
-        raise TypeError(f"executor={shown(name)}: expected an executor's name")
+        raise TypeError(f"executor={shown(name)}: expected the name of an executor")
     if not is_executor(name):
         raise BadName(
-            f"{name!r:.300} cannot be an executor's name: use 1 to {MAX_EXECUTOR_NAME} lower-case "
-            "letters, digits, '_', '.' and '-', the first a letter or a digit"
+            f"{name!r:.300} is not a valid executor name: use 1 to {MAX_EXECUTOR_NAME} lower-case "
+            "letters, digits, '_', '.' and '-', starting with a letter or digit"
         )
     return name
 
@@ -113,17 +113,17 @@ def is_key_id(name: str) -> bool:
 
 
 def is_client(name: str) -> bool:
-    """Whether `name` is a client id of ours."""
+    """Whether `name` is a client id."""
     return _CLIENT_ID.match(name) is not None
 
 
 def is_number(name: str) -> bool:
-    """Whether `name` is a status znode's name below a client's folder."""
+    """Whether `name` is the name of a status znode in a client's folder."""
     return _NUMBER.match(name) is not None
 
 
 def is_task(name: str) -> bool:
-    """Whether `name` is a task id of ours, rather than of one of the book's clients."""
+    """Whether `name` is a task id, rather than the name of a task of the book's clients."""
     return _TASK_ID.match(name) is not None
 
 
@@ -133,28 +133,30 @@ def task_id(client: str, number: int) -> str:
 
 
 def split_task(task: str) -> tuple[str, int]:
-    """The client and the number in a task id of ours; raises BadName for any other name."""
+    """The client and the number in a task id. Raises BadName for any other name."""
     if not isinstance(task, str):
-        raise TypeError(f"{shown(task)} is not a task id: expected text, <client>-<n>")
+        raise TypeError(f"{shown(task)} is not a task id: expected text of the form <client>-<n>")
     match = _TASK_ID.match(task)
     if match is None:
-        raise BadName(f"{task!r:.300} is not a task id: expected <client>-<n>, as submit prints it")
+        raise BadName(
+            f"{task!r:.300} is not a task id: expected <client>-<n>, as printed by `mwctl submit`"
+        )
     return match[1], int(match[2])
 
 
 def client(task: str) -> str:
-    """The client in a task id of ours; "" for the task of one of the book's clients."""
+    """The client in a task id; "" for a task of the book's clients."""
     match = _TASK_ID.match(task)
     return match[1] if match else ""
 
 
 def master(name: str) -> str:
-    """The znode of one running master."""
+    """The znode of a running master."""
     return f"{MASTERS}/{name}"
 
 
 def worker(name: str) -> str:
-    """The znode of one incarnation of a worker."""
+    """The znode of a worker's incarnation."""
     return f"{WORKERS}/{name}"
 
 
@@ -164,7 +166,7 @@ def assignments(worker: str) -> str:
 
 
 def assignment(worker: str, task: str) -> str:
-    """The znode of one task assigned to one worker."""
+    """The znode of a task assigned to a worker."""
     return f"{ASSIGN}/{worker}/{task}"
 
 
@@ -174,7 +176,7 @@ def task(task: str) -> str:
 
 
 def statuses(client: str) -> str:
-    """The folder of a client's statuses; its data is the client's ledger."""
+    """The folder of a client's statuses. Its data is the client's ledger."""
     return f"{STATUS}/{client}"
 
 

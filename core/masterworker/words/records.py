@@ -56,26 +56,26 @@ _TASK, _STATUS, _WORKER, _MASTER, _LEDGER, _ACCESS = b"t", b"s", b"w", b"m", b"l
 
 
 def is_record(data: bytes) -> bool:
-    """Whether a znode's data claims to be one of our records."""
+    """Whether a znode's data has the mark of a record."""
     return data.startswith(MARK)
 
 
 def body(data: bytes) -> bytes:
-    """The payload or result behind a record's header. Raises BadRecord if there is no header.
+    """The payload or result after a record's header. Raises BadRecord if there is no header.
 
     The header is not checked: a record is valid only if it can be decoded.
     """
     if not is_record(data) or len(data) < _PREFIX.size:
-        raise BadRecord(f"not one of our records: it begins with {data[:16]!r}")
+        raise BadRecord(f"not a masterworker record: the data starts with {data[:16]!r}")
     return data[_PREFIX.size + _PREFIX.unpack_from(data)[3] :]
 
 
 def check_ledger(ledger: Ledger) -> None:
     """Raise BadRecord for an inconsistent ledger, which `decode_ledger` would refuse."""
     if ledger.unsettled < 0:
-        raise BadRecord(f"the ledger settles more tasks than it accepted: {ledger}")
+        raise BadRecord(f"the ledger has more taken and expired tasks than accepted ones: {ledger}")
     if max(ledger.accepted, ledger.batch) > limits.MAX_COUNT:
-        raise BadRecord(f"the ledger counts beyond {limits.MAX_COUNT:,}: {ledger}")
+        raise BadRecord(f"the ledger has a number above {limits.MAX_COUNT:,}: {ledger}")
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def encode_task(task: Task, payload: bytes) -> bytes:
 def task_head(task: Task) -> bytes:
     """The data before a task's payload, the same for tasks that differ only in their ids.
 
-    Values that `decode_task` would refuse raise TypeError, Refused, BadName or PayloadTooLarge.
+    Raises TypeError, Refused, BadName or PayloadTooLarge for values that `decode_task` rejects.
     """
     header: dict[str, Any] = {
         "executor": check_executor(task.executor),
@@ -134,7 +134,7 @@ def encode_status(status: Status, result: bytes = b"") -> bytes:
 
 
 def encode_worker(worker: Worker) -> bytes:
-    """A worker's announcement."""
+    """A worker's record."""
     header: dict[str, Any] = {
         "executors": dict(worker.executors),
         "slots": worker.slots,
@@ -155,7 +155,7 @@ def encode_worker(worker: Worker) -> bytes:
 
 
 def encode_master(master: Master) -> bytes:
-    """A master's announcement."""
+    """A master's record."""
     header = {
         "id": master.id,
         "host": limits.recorded_text(master.host),
@@ -167,7 +167,7 @@ def encode_master(master: Master) -> bytes:
 
 
 def encode_ledger(ledger: Ledger) -> bytes:
-    """A client's ledger."""
+    """A client's ledger record."""
     header = {
         "accepted": ledger.accepted,
         "taken": ledger.taken,
@@ -192,8 +192,8 @@ def _encode(kind: bytes, header: Mapping[str, Any], body: bytes = b"") -> bytes:
     packed: bytes = msgpack.packb(header)
     if len(packed) > limits.MAX_HEADER:
         raise PayloadTooLarge(
-            f"a record's header has {len(packed):,} bytes, and the limit is "
-            f"{limits.MAX_HEADER:,}: pass fewer or shorter options"
+            f"the record's header has {len(packed):,} bytes, but the limit is "
+            f"{limits.MAX_HEADER:,}. Use fewer or shorter options"
         )
     version = FORMAT if "sealed" in header else _UNSEALED
     return _PREFIX.pack(MARK, version, kind, len(packed)) + packed + body
@@ -213,7 +213,7 @@ def _time(seconds: float | None) -> float | None:
 
 
 def decode_task(task: str, data: bytes) -> Task:
-    """The task named `task` whose record is `data`; `body(data)` is its payload."""
+    """The task with the id `task` and the record `data`. `body(data)` is its payload."""
     packed = _packed(_TASK, data)
     decoded = _known_task(packed) if len(packed) <= _SHORT else _task(packed)
     return Task(task, *decoded[1:])
@@ -238,21 +238,21 @@ def _task(packed: bytes) -> Task:
     ):
         raise BadRecord(  # there would be no room to record how its next attempt ends
             f"field 'history' has {decoded.failures} failed attempts and {decoded.losses} lost "
-            "workers: that task has ended"
+            "workers, which only a finished task can have"
         )
     return decoded
 
 
 _known_task = functools.lru_cache(maxsize=1024)(_task)
-"""Tasks that were submitted together have the same header."""
+"""Caches headers, because tasks submitted together have the same header."""
 
 
 def decode_status(data: bytes) -> Status:
-    """The status whose record is `data`; `body(data)` is the task's result."""
+    """The status with the record `data`. `body(data)` is the task's result."""
     fields = Fields(_decode(_STATUS, data))
     state = fields.choice("state", State)
     if state not in FINISHED:
-        raise BadRecord(f"a status that records the state {state}, which is none to end in")
+        raise BadRecord(f"the status has the state {state}, expected a final state")
     return Status(
         state=state,
         executor=fields.executor("executor"),
@@ -267,7 +267,7 @@ def decode_status(data: bytes) -> Status:
 
 
 def decode_worker(data: bytes) -> Worker:
-    """The worker whose announcement is `data`."""
+    """The worker with the record `data`."""
     fields = Fields(_decode(_WORKER, data))
     slots = fields.count("slots", 0, limits.MAX_SLOTS)
     return Worker(
@@ -286,7 +286,7 @@ def decode_worker(data: bytes) -> Worker:
 
 
 def decode_master(data: bytes) -> Master:
-    """The master whose announcement is `data`."""
+    """The master with the record `data`."""
     fields = Fields(_decode(_MASTER, data))
     return Master(
         id=fields.name("id"),
@@ -328,17 +328,18 @@ def _decode(kind: bytes, data: bytes) -> dict[str, Any]:
 def _packed(kind: bytes, data: bytes) -> bytes:
     """The packed header of a record of this kind."""
     if not is_record(data) or len(data) < _PREFIX.size:
-        raise BadRecord(f"not one of our records: it begins with {data[:16]!r}")
+        raise BadRecord(f"not a masterworker record: the data starts with {data[:16]!r}")
     _, version, found, length = _PREFIX.unpack_from(data)
     if version > FORMAT:
         raise FutureRecord(
-            f"a record of format version {version}; this program knows {FORMAT}: upgrade it"
+            f"the record has format version {version}, but this program supports up to {FORMAT}. "
+            "Upgrade masterworker"
         )
     if found != kind:
-        raise BadRecord(f"a record of kind {found!r} where kind {kind!r} belongs")
+        raise BadRecord(f"the record has kind {found!r}, expected {kind!r}")
     packed = data[_PREFIX.size : _PREFIX.size + length]
     if len(packed) < length:
-        raise BadRecord(f"a header cut off after {len(packed)} of {length} bytes")
+        raise BadRecord(f"the header is truncated: {len(packed)} of {length} bytes")
     return packed
 
 
@@ -347,7 +348,7 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
         header = msgpack.unpackb(packed, max_array_len=_LONGEST_LIST)
     except (ValueError, msgpack.UnpackException) as error:
         why = str(error) or type(error).__name__
-        raise BadRecord(f"a header that is not msgpack: {why}") from error
+        raise BadRecord(f"the header is not valid msgpack: {why}") from error
     if not isinstance(header, dict):
-        raise BadRecord(f"a header that is a {type(header).__name__}, not a map")
+        raise BadRecord(f"the header is of type {type(header).__name__}, expected a map")
     return header

@@ -43,7 +43,7 @@ _MOST_EVIDENCE: Final = (
 
 
 class Keys:
-    """Keys by id: the first one seals, all of them open.
+    """Keys by id. The first key encrypts; all keys decrypt.
 
     `random` returns the given number of unpredictable bytes. Raises BadConfiguration if
     `cryptography` is not installed.
@@ -54,7 +54,7 @@ class Keys:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError as error:
             raise BadConfiguration(
-                f"keys are given, and encryption is not installed ({error}): "
+                f"a key file is given, but encryption is not installed ({error}). Run "
                 "pip install 'masterworker[encryption]'"
             ) from None
         self._aead = AESGCM
@@ -65,14 +65,14 @@ class Keys:
     def seal(self, task_id: str, executor: str, key_id: str = "") -> Seal:
         """The seal for this task, with the key of this id, or by default the first key.
 
-        Raises NotAuthorized if there is no such key.
+        Raises NotAuthorized if the key is missing.
         """
         key_id = key_id or self.ids[0]
         key = self._keys.get(key_id)
         if key is None:
             held = ", ".join(self.ids)
             raise NotAuthorized(
-                f"task {task_id} is sealed with key {key_id!r}, and the key file has {held}"
+                f"task {task_id} is encrypted with key {key_id!r}, but the key file has only {held}"
             )
         own = hmac.digest(key, b"masterworker " + task_id.encode() + b"\x01", "sha256")
         return Seal(key_id, task_id, executor, self._aead(own), self._random)
@@ -106,7 +106,7 @@ class Seal:
             limits.check_options(options)
             return bytes(memoryview(payload)), options
         except (ValueError, TypeError, AttributeError, Refused) as error:
-            raise SealBroken(f"the payload of task {self._task_id} is sealed nonsense") from error
+            raise SealBroken(f"the encrypted payload of task {self._task_id} is invalid") from error
 
     def result(self, result: bytes) -> bytes:
         """Seal a result."""
@@ -135,7 +135,7 @@ class Seal:
             sealed = base64.b64decode(detail.removeprefix(_EVIDENCE), validate=True)
             return self._open(f"evidence {number}", sealed).decode(errors="ignore")
         except (ValueError, SealBroken):
-            return f"evidence sealed with key {self.key_id!r} that does not open with this one"
+            return f"evidence encrypted with another key than {self.key_id!r} here, or altered"
 
     def _seal(self, what: str, plain: bytes) -> bytes:
         nonce = self._random(_NONCE_BYTES)
@@ -151,8 +151,9 @@ class Seal:
         except InvalidTag:
             pass
         raise SealBroken(
-            f"the {what} of task {self._task_id} does not open with key {self.key_id!r}: it was "
-            "altered or put there by somebody without the key, or another key has this id here"
+            f"the {what} of task {self._task_id} cannot be decrypted with key {self.key_id!r}: it "
+            "was altered or encrypted without the key, or this key file has another key with "
+            "this id"
         )
 
     def _bound_to(self, what: str) -> bytes:

@@ -180,7 +180,7 @@ class Inspection:
         if status.sealed:
             if self._keys is None:
                 raise NotAuthorized(
-                    f"the result of task {task} is sealed with key {status.sealed!r}: "
+                    f"the result of task {task} is encrypted with key {status.sealed!r}: "
                     "pass its file with --key-file"
                 )
             seal = self._keys.seal(task, status.executor, status.sealed)
