@@ -166,7 +166,7 @@ def test_orphans_are_reported_once_they_had_their_time(
     put(kazoo, TASK, where=lambda task: paths.assignment("gone", task))
     report = audit(hosts)
     assert (report.findings, report.orphaned) == (
-        ("worker gone is gone, and its 1 tasks are not recovered",),
+        ("worker gone is dead, but its 1 tasks are not recovered",),
         1,
     )
     kazoo.create("/workers/gone", WORKER, ephemeral=True)

@@ -208,9 +208,9 @@ def worker(
     """Run a worker.
 
     A worker runs the tasks that the primary assigns to it, with the executors that you name. The
-    first SIGTERM or SIGINT drains the worker: it returns tasks that have not started immediately,
-    and running tasks after the grace period. A second signal stops the worker immediately with exit
-    code 143 or 130, and the primary recovers its tasks.
+    first SIGTERM or SIGINT drains the worker: it immediately returns tasks that have not started,
+    and returns running tasks after the grace period. A second signal stops the worker immediately
+    with exit code 143 or 130, and the primary recovers its tasks.
     """
     tables = load_configuration(config) if config else {}
     configs, time_limits = split_time_limits(tables, config)

@@ -135,7 +135,7 @@ class Seal:
             sealed = base64.b64decode(detail.removeprefix(_EVIDENCE), validate=True)
             return self._open(f"evidence {number}", sealed).decode(errors="ignore")
         except (ValueError, SealBroken):
-            return f"evidence encrypted with another key than {self.key_id!r} here, or altered"
+            return f"evidence that cannot be decrypted with key {self.key_id!r}"
 
     def _seal(self, what: str, plain: bytes) -> bytes:
         nonce = self._random(_NONCE_BYTES)
