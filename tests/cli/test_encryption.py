@@ -140,13 +140,13 @@ def test_a_task_whose_key_nobody_has_waits(cluster: Cluster) -> None:
     """It says so at once, and `mwctl tasks show` goes on saying it."""
     call = ["submit", "--payload=-", "-o", "jsonl"]
     ended = cluster.mwctl(*call, key="others", stdin=b"for nobody")
-    assert "the task is waiting: it is sealed with key 'others'" in ended.err
+    assert "the task is waiting: it is encrypted with key 'others'" in ended.err
     task = json.loads(ended.out)["id"]
     # One that comes later and is done shows that the primary has looked at both.
     assert cluster.ended(cluster.submit(payload="after it")) == "done"
     shown = cluster.show(task)
     assert (shown["state"], shown["worker"]) == ("pending", None)
-    assert "sealed with key 'others', and no ready worker" in str(shown["why"])
+    assert "encrypted with key 'others', and no ready worker" in str(shown["why"])
 
 
 def test_keys_are_made_for_their_owner_alone(tmp_path: Path) -> None:

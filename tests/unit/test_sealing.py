@@ -153,7 +153,7 @@ def test_why_a_sealed_task_waits() -> None:
     """It names the key, and what to start; without the executor, that is the reason."""
     workers = {"w": Worker({"echo": True}, 1, 1, keys=("old",))}
     why = explain.pending(SEALED, primary="m", workers=workers, loads={}, now=0.0)
-    assert "sealed with key 'new'" in why
+    assert "encrypted with key 'new'" in why
     assert "mwctl worker --executor echo --key-file FILE" in why
     why = explain.pending(SEALED, primary="m", workers={}, loads={}, now=0.0)
     assert "no ready worker offers executor 'echo'" in why

@@ -252,8 +252,8 @@ def _misheld(reading: Reading) -> Iterator[Finding]:
         return
     primary = reading.office.primary.id
     if reading.office.epoch_owner != primary:
-        owner = reading.office.epoch_owner
-        text = f"{paths.MASTER} names {primary}, but {paths.EPOCH} names {owner}"
+        other = reading.office.epoch_owner
+        text = f"{paths.MASTER} names {primary}, but {paths.EPOCH} names {other}"
         yield Finding(Kind.PRIMARY, paths.EPOCH, text)
     if primary not in reading.masters:
         text = f"{paths.MASTER} names {primary}, but {paths.master(primary)} does not exist"

@@ -30,8 +30,8 @@ def pending(
             placement.can_run(worker, task._replace(sealed="")) for worker in workers.values()
         ):
             return (
-                f"it is sealed with key {task.sealed!r}, and no ready worker that offers executor "
-                f"{task.executor!r} has that key: start one with `mwctl worker --executor "
+                f"it is encrypted with key {task.sealed!r}, and no ready worker that offers "
+                f"executor {task.executor!r} has that key: start one with `mwctl worker --executor "
                 f"{task.executor} --key-file FILE`"
             )
         unable = {
