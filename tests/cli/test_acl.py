@@ -11,6 +11,7 @@ from kazoo.exceptions import NoAuthError
 from kazoo.security import ACL, OPEN_ACL_UNSAFE, Id, Permissions
 
 from masterworker.dev.server import ZooKeeperServer
+from masterworker.zookeeper.session import Session
 from tests.cli.calling import Ended, mwctl
 from tests.integration.locked import Locked
 
@@ -105,6 +106,18 @@ def test_no_client_saves_its_rights_by_a_znode_of_its_own(operator: Operator) ->
     deviating = {one["path"]: one["found"] for one in json.loads(shown.out)["deviating"]}
     assert deviating.keys() == {"/tasks/closed", "/tasks/unchangeable"}
     assert deviating["/tasks/closed"] == {}
+
+
+def test_an_open_cluster_at_the_root_is_shown() -> None:
+    """Without a chroot, `show` says that access is unrestricted."""
+    with ZooKeeperServer() as own:
+        session = Session(own.hosts)
+        session.start()
+        session.ensure_tree()
+        session.close()
+        shown = mwctl("acl", "show", "--hosts", own.hosts)
+    assert (shown.code, shown.err) == (1, "")
+    assert shown.out.startswith(b"Access is unrestricted")
 
 
 def test_nobody_locks_himself_out(operator: Operator) -> None:

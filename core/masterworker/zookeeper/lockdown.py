@@ -164,7 +164,7 @@ class Lockdown:
         return denied
 
     def _absolute(self, path: str) -> str:
-        return self._session.chroot + ("" if path == CHROOT else path)
+        return (self._session.chroot + path).rstrip("/") or "/"
 
 
 def _is_known(path: str) -> bool:
