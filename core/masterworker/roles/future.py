@@ -167,8 +167,8 @@ class AttachedFuture(TaskFuture):
             return self._keys.seal(self.task_id, status.executor, status.sealed)
         if status.sealed and status.state is State.DONE:
             raise NotAuthorized(
-                f"the result of task {self.task_id} is sealed with key {status.sealed!r}: attach "
-                "to it with a client that has this key in its key file"
+                f"the result of task {self.task_id} is encrypted with key {status.sealed!r}: "
+                "attach to it with a client that has this key in its key file"
             )
         return None
 

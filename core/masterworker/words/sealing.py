@@ -162,7 +162,7 @@ class Seal:
 
 def conceal(history: tuple[Attempt, ...], key_id: str) -> tuple[Attempt, ...]:
     """A history as shown to a user without the key."""
-    concealed = f"sealed with key {key_id!r}: pass its file with --key-file"
+    concealed = f"encrypted with key {key_id!r}: pass its file with --key-file"
     return tuple(
         replace(attempt, detail=concealed) if attempt.detail.startswith(_EVIDENCE) else attempt
         for attempt in history
