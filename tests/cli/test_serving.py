@@ -184,6 +184,16 @@ def test_a_configuration_is_checked_before_the_worker_connects(tmp_path: Path) -
     assert "Traceback" not in ended.err
 
 
+def test_a_table_that_holds_a_time_limit_alone_is_checked_too(tmp_path: Path) -> None:
+    """The name of its executor is misspelled: the worker logs that the table is not used."""
+    config = tmp_path / "worker.toml"
+    config.write_text("[executors.ecko]\ntime_limit = 60\n")
+    wrong_hosts = ["--hosts", "127.0.0.1:x"]  # so that it ends at once
+    ended = mwctl("worker", "--executor", "echo", "--config", config, *wrong_hosts)
+    assert ended.code == 78
+    assert f"[executors.ecko] of {config} is not used: this worker runs echo" in ended.err
+
+
 def test_environment_names_several_executors(cluster: Cluster) -> None:
     """MWCTL_EXECUTOR holds them separated by blanks; it offers both and no other."""
     env = {"MWCTL_HOSTS": cluster.hosts, "MWCTL_EXECUTOR": "echo read", "MWCTL_SLOTS": "3"}

@@ -12,7 +12,12 @@ from typing import Final, Protocol
 import click
 
 from ..execution import prctl
-from ..execution.configuration import load_configuration, split_time_limits, with_time_limits
+from ..execution.configuration import (
+    check_tables,
+    load_configuration,
+    split_time_limits,
+    with_time_limits,
+)
 from ..execution.loading import load_inline
 from ..execution.plugins import Plugins
 from ..execution.process_state import KERNEL, ProcessState
@@ -234,6 +239,7 @@ def worker(
     prctl.hide()
     plugins = Plugins.probe(executor, configs, file=config, sandbox=sandbox)
     offers = with_time_limits(plugins.executors(executor), time_limits)
+    check_tables(offers, tables, config)
     # Inline executors run in this process. Undo what importing them changed in it.
     ctx.obj.runs_plugins = any(one.inline for one in offers.values())
     known = ProcessState(KERNEL)

@@ -100,7 +100,7 @@ def check_tables(
     raw: Mapping[str, Mapping[str, Any]],
     file: Path | None = None,
 ) -> None:
-    """Check for tables that no executor of this worker uses.
+    """Check for tables that no executor of this worker uses; `raw` are the tables as loaded.
 
     Most are only logged, so that workers can share a file. Raises BadConfiguration for a table
     whose name was meant to contain dots.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..execution.attempts import Job, Outcome, Runner
-from ..execution.configuration import check_tables, configure
+from ..execution.configuration import configure
 from ..execution.guardian import Guardian
 from ..execution.inline import InlineRunner
 from ..execution.sandbox import Sandbox
@@ -43,7 +43,6 @@ class Crew:
         self._executors = executors
         inline = {name: one for name, one in executors.items() if isinstance(one, Executor)}
         others = {name: one for name, one in executors.items() if isinstance(one, Offer)}
-        check_tables(executors, configs, file)
         self._configs = configure(inline, configs, file=file)
         self._wake = wake
         self._outcomes: deque[Outcome] = deque()
