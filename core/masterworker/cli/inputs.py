@@ -78,6 +78,8 @@ class Inputs:
             )
         self._next = 0
         """Number of sources yielded so far."""
+        self._collected: list[str] = []
+        """The names of the sources in a batch that is not complete yet."""
         self._lines_left = self._lines_at is not None
         self.single = len(self._sources) == 1 and self._lines_at is None and listing is None
         """Whether the call names exactly one payload. A list or lines count as several."""
@@ -89,9 +91,9 @@ class Inputs:
 
     @property
     def left(self) -> list[str]:
-        """The names of the sources not yielded yet. '-' stands for the lines of stdin."""
-        names = [source.name for source in self._sources[self._next :]]
-        return ["-", *names] if self._lines_left else names
+        """The names of the sources in no batch so far. '-' stands for the lines of stdin."""
+        lines = ["-"] if self._lines_left else []
+        return [*self._collected, *lines, *(source.name for source in self._sources[self._next :])]
 
     def batches(
         self, wake: int | None = None, patience: Callable[[], float | None] = lambda: None
@@ -105,11 +107,14 @@ class Inputs:
         size = 0
         for source in self._each(wake, patience):
             if source is not None:
+                self._collected.append(source.name)
                 batch.append(_read(source))
                 size += len(batch[-1].data)
             if source is None or len(batch) >= BATCH_COUNT or size >= BATCH_BYTES:
+                self._collected.clear()
                 yield batch
                 batch, size = [], 0
+        self._collected.clear()
         if batch:
             yield batch
 

@@ -27,7 +27,7 @@ from .naming import Names
 from .output import OutputPath, complain, format_option, make_folder, say, warn, write_rows
 from .progress import Progress
 from .reading import reading
-from .waiting import Outcome, Submitted, Wait, say_where
+from .waiting import Outcome, Submitted, Wait, in_short, say_where
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def submit(
     except (KeyboardInterrupt, MasterworkerError) as error:
         progress.clear()
         if submitter.count or isinstance(error, KeyboardInterrupt):
-            say_where([*(waiting.left if waiting else ()), *submitter.untold], inputs.left)
+            _say_what_is_left(error, waiting.left if waiting else [], submitter, inputs)
         raise
     if not submitter.count and not code:
         say("nothing to submit: the input is empty")
@@ -204,6 +204,8 @@ class _Submitter:
     """Submits batches of payloads for one executor. Calling it returns accepted tasks.
 
     `untold` are the tasks not reported to the user yet, `count` is the number of all tasks.
+    `interrupted` are the names of the payloads whose submission raised: none of them was submitted,
+    unless it was Ctrl-C, which can come at any point.
     """
 
     client: Client
@@ -213,11 +215,13 @@ class _Submitter:
         self._attempts = attempts
         self._options = options
         self.untold: list[Submitted] = []
+        self.interrupted: list[str] = []
         self.count = 0
 
     def submit(self, batch: Sequence[Payload]) -> list[Submitted]:
         """Submit payloads. Raises Unavailable if they are not accepted in time."""
         since = time.monotonic()
+        self.interrupted = [payload.source.name for payload in batch]
         futures = self.client.submit_many(
             [payload.data for payload in batch],
             executor=self._executor,
@@ -229,6 +233,7 @@ class _Submitter:
             for payload, future in zip(batch, futures, strict=True)
         ]
         self.untold += submitted
+        self.interrupted = []
         self.count += len(submitted)
         self.client.flush(ACCEPTED_WITHIN)
         return submitted
@@ -239,8 +244,19 @@ class _Submitter:
         return submitted
 
 
+def _say_what_is_left(
+    error: BaseException, unfinished: Sequence[Submitted], submitter: _Submitter, inputs: Inputs
+) -> None:
+    """Report the tasks and the payloads of a submission that this error ended."""
+    batch = submitter.interrupted
+    if batch and isinstance(error, KeyboardInterrupt):
+        say(f"possibly not submitted: {in_short(batch)}")
+        batch = []
+    say_where([*unfinished, *submitter.untold], [*batch, *inputs.left])
+
+
 def _submit_all(inputs: Inputs, submitter: _Submitter, form: str, progress: Progress) -> int:
-    """Submit everything and print the ids. Raises the error of a task that was refused."""
+    """Submit everything, up to a batch with a refused task, and print the ids."""
     code = 0
     rows: list[dict[str, Any]] = []
     for batch in inputs.batches():
@@ -252,15 +268,22 @@ def _submit_all(inputs: Inputs, submitter: _Submitter, form: str, progress: Prog
         submitted = submitter.submit([payload for payload in batch if payload.error is None])
         refused = [one for one in submitted if _refusal(one)]
         accepted = [one for one in submitted if one not in refused]
+        submitter.untold = [one for one in submitter.untold if one not in refused]
         rows += [{"id": one.task, "payload": one.name} for one in accepted]
         if form != "json":
             if not _told(rows, form, submitter):
                 say_where([], inputs.left)
                 return 1
             rows = []
+        if refused:
+            progress.clear()
+            for one in refused:
+                error = one.future.exception()
+                complain(f"{one.label}{error}")
+                code = max(code, getattr(error, "exit_code", 1))
+            say_where([], inputs.left)
+            break
         progress.show(f"{submitter.count:,} submitted")
-        for one in refused:
-            one.future.result()
     progress.clear()
     if form == "json" and not _told(rows, form, submitter):
         return 1

@@ -344,13 +344,20 @@ def say_where(
     """Print how to get each result that was not written, and which payloads were not submitted."""
     names = [one.name for one in left if _accepted(one) is False] + list(unsubmitted)
     if names:
-        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-        say(f"not submitted: {'the rest of stdin' if names[0] == '-' else names[0]}{more}")
+        say(f"not submitted: {in_short(names)}")
     sent = [one for one in left if _accepted(one) is not False]
     for one in sent[:LISTED]:
         say(f"{one.label}task {one.task} {_state(one, why or {})}")
     if len(sent) > LISTED:
         say(f"and {len(sent) - LISTED:,} more tasks, {sent[LISTED].task} to {sent[-1].task}")
+
+
+def in_short(names: Sequence[str]) -> str:
+    """The first of these payloads, and how many more there are. '-' stands for lines of stdin."""
+    named = [name for name in names if name != "-"]
+    more = f" and {len(named) - 1:,} more" if len(named) > 1 else ""
+    parts = [named[0] + more] if named else []
+    return ", and ".join([*parts, "the rest of stdin"] if "-" in names else parts)
 
 
 def _accepted(one: Submitted) -> bool | None:
