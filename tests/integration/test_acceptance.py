@@ -175,7 +175,7 @@ def test_status_not_understood_is_left_alone(hosts: str) -> None:
         with kazoo.transaction() as move:
             move.delete(paths.task(future.task_id))
             move.create(status, newer)
-        with pytest.raises(MasterworkerError, match="upgrade"):
+        with pytest.raises(MasterworkerError, match="Upgrade"):
             future.result(20)
         another = submitter.submit(b"y", executor="echo")
         with master(hosts), worker(hosts):

@@ -11,7 +11,7 @@ import pytest
 from masterworker.decisions import life
 from masterworker.words import limits, paths, records
 from masterworker.words.errors import ConnectionLost
-from masterworker.words.model import Ledger, State, Status, Task, Worker
+from masterworker.words.model import Attempt, Ledger, Reason, State, Status, Task, Worker
 from masterworker.zookeeper.cleaner import Cleaner
 from masterworker.zookeeper.moves import Mover
 from masterworker.zookeeper.operations import Create, Delete, Found, Operation, Set, Znode
@@ -31,6 +31,8 @@ class Counting(ModelSession):
 
     requests = 0
     broken = False
+    lose_replies = False
+    """Whether the connection breaks after each multi is carried out, before it is answered."""
 
     def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, Found]]:
         for start in range(0, len(names), limits.READ_COUNT):
@@ -41,7 +43,10 @@ class Counting(ModelSession):
         self.requests += 1
         if self.broken:
             raise ConnectionLost("there is no connection")
-        return super()._send(request, writes)
+        answer = super()._send(request, writes)
+        if writes and self.lose_replies:
+            self.cut(arriving=len(self.under_way))
+        return answer
 
 
 @pytest.fixture
@@ -74,6 +79,33 @@ def test_a_thousand_moves_take_few_requests(session: Counting, workers: int, mos
     summary = Mover(cast("Session", session), survey, 0).carry_out(moves)
     assert (summary.done, summary.overtaken) == (1_000, 0)
     assert session.requests <= most
+
+
+def test_a_task_is_read_again_after_a_move_of_unknown_outcome(session: Counting) -> None:
+    """It may have failed and come back meanwhile: what is known of its history is out of date."""
+    task = Task(paths.task_id(CLIENT, 1), "echo")
+    record = records.encode_worker(Worker({"echo": True}, 1, 1))
+    session.commit(
+        [
+            Create(paths.assignments("w")),
+            Create(paths.worker("w"), record, ephemeral=True),
+            Create(paths.task(task.id), records.encode_task(task, b"x")),
+        ]
+    ).wait()
+    survey = Survey(cast("Session", session))
+    survey.refresh()
+    mover = Mover(cast("Session", session), survey, 0)
+    session.lose_replies = True
+    assert mover.carry_out([life.assign(task, "w")]).unknown == 1
+    session.lose_replies = False
+    session.connect(session.replica)
+    failed = Attempt("w", Reason.FAILED, "no", 1.0, 2.0)
+    back = records.encode_task(task._replace(attempts=2, history=(failed,)), b"x")
+    returned = (Delete(paths.assignment("w", task.id)), Create(paths.task(task.id), back))
+    assert session.commit(returned).wait() is None
+    survey.refresh()
+    pending = [one for queue in survey.snapshot().pending.values() for one in queue]
+    assert [one.history for one in pending] == [(failed,)]
 
 
 # --- housekeeping ----------------------------------------------------------------------------

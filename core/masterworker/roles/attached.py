@@ -94,7 +94,8 @@ class Attachments:
         if session is None:
             return
         while self._new:
-            self._take_in(self._new.popleft(), session)
+            self._take_in(self._new[0], session)
+            self._new.popleft()  # only now, so that `end` never misses it
         stale = (folder for folder in self._folders.values() if folder.listing.stale)
         self._look(list(islice(stale, LISTED_TOGETHER)), session)
         self._seek(session)
@@ -102,12 +103,12 @@ class Attachments:
             del self._folders[client]
 
     def end(self, failure: MasterworkerError) -> None:
-        """End all waiting futures."""
+        """End all waiting futures, in this order: `step` may be moving them at the same time."""
+        for future in list(self._new):
+            future.fail(failure)
         for folder in list(self._folders.values()):
             for future in list(folder.waiting.values()):
                 future.fail(failure)
-        for future in list(self._new):
-            future.fail(failure)
 
     def _take_in(self, future: AttachedFuture, session: Session) -> None:
         client, number = paths.split_task(future.task_id)

@@ -240,7 +240,6 @@ class Courier:
             try:
                 if not opened:
                     session.catch_up()
-                    session.ensure_tree()
                     opened = True
                 if session.connected:
                     self._step(session, folder)

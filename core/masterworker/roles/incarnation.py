@@ -170,8 +170,9 @@ class Incarnation:
             return float("inf")
         if self._paused:
             return time.monotonic() + self._heart.interval
-        waits = self._commit_at if self._ended or self._returning else 0.0
-        return min(self._next_look, waits) if waits else self._next_look
+        if self._ended or self._returning:
+            return min(self._next_look, self._commit_at)
+        return self._next_look
 
     def round(self) -> None:
         """Process new and withdrawn assignments, and commit outcomes.

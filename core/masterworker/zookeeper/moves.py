@@ -67,6 +67,8 @@ class Mover:
             summary.overtaken += len(report.refused) + len(report.blocked)
             if report.unknown:
                 summary.unknown += len(report.unknown)
+                for move in report.unknown:
+                    self._unknown(move)
                 self._survey.doubt()
                 break
         return summary
@@ -135,6 +137,16 @@ class Mover:
         return book.task_data(move.task, book.payload_in(data), for_book_worker=for_book)
 
     # --- after -------------------------------------------------------------------------------
+
+    def _unknown(self, move: Move) -> None:
+        """Forget the task at both ends of a move whose outcome is unknown.
+
+        If the move was carried out, the task may have come back with a longer history since. So
+        its header has to be read again wherever its name is found.
+        """
+        self._survey.forget(move.task.id, move.worker)
+        if move.to_worker:
+            self._survey.forget(move.task.id, move.to_worker)
 
     def _done(self, move: Move) -> None:
         self._survey.forget(move.task.id, move.worker)

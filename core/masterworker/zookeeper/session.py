@@ -132,6 +132,7 @@ class Session:
             log.warning("ignoring unknown host %s in %s: check --hosts", names, self.hosts)
         self._confirmed = time.monotonic()
         try:
+            self.catch_up()
             self.access = learn(self, self._login)
         except MasterworkerError as error:
             self.close(timeout=0.5)
@@ -345,17 +346,31 @@ class Session:
         above = len(wanted)
         wanted += [chroot + folder for folder in paths.FOLDERS]
         reply: Reply[list[Found]] = self.send(MultiRead(wanted, ""), f"a read of {chroot}/")
-        for depth, found in enumerate(reply.wait() or []):
-            if found is None:
-                self._make(wanted[depth], chroot if depth >= above else "")
+        found = reply.wait() or []
+        for path, part in zip(wanted[:above], found[:above], strict=False):
+            if part is None:
+                self._make([path], "")
+        folders = zip(paths.FOLDERS, found[above:], strict=False)
+        self._make([folder for folder, one in folders if one is None], chroot)
 
-    def _make(self, path: str, chroot: str) -> None:
-        """Create a folder of the tree, or a part of the chroot; it may exist by now."""
+    def _make(self, missing: list[str], chroot: str) -> None:
+        """Create these paths below the chroot in one `multi`, so that none is seen alone.
+
+        If some exist by now, the others follow one by one.
+        """
+        if not missing:
+            return
         acl_of = self.access.of if self.access and chroot else None
-        request = Multi([Create(path.removeprefix(chroot))], chroot, acl_of)
-        refusal = Verdict(self.send(request, f"the creation of {path}")).wait()
-        if refusal is not None and refusal.code != Code.NODE_EXISTS:
-            raise _refused(refusal, path)
+        request = Multi([Create(path) for path in missing], chroot, acl_of)
+        what = f"the creation of {chroot}{missing[0]}"
+        refusal = Verdict(self.send(request, what)).wait()
+        if refusal is None:
+            return
+        if refusal.code != Code.NODE_EXISTS:
+            raise _refused(refusal, chroot + missing[refusal.index])
+        if len(missing) > 1:
+            for path in missing:
+                self._make([path], chroot)
 
 
 def _refused(refusal: Refusal, path: str) -> MasterworkerError:
