@@ -73,6 +73,30 @@ def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path: Path, there: 
     assert target.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize(
+    ("attributes", "replaced"),
+    [
+        (["security.selinux"], True),
+        (["security.ima", "security.evm", "security.SMACK64"], True),
+        (["security.selinux", "system.posix_acl_access"], False),
+        (["user.origin"], False),
+        (["security.capability"], False),
+    ],
+)
+def test_only_attributes_that_a_new_file_would_lack_prevent_a_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: list[str], replaced: bool
+) -> None:
+    """On some systems the kernel labels every file, and so labels the new one too."""
+    file = tmp_path / "result"
+    file.write_bytes(b"old")
+    before = file.stat().st_ino
+    monkeypatch.setattr(os, "listxattr", lambda _: attributes)
+    with file.open("rb"):  # so that its inode number is not used again
+        write_file(b"new", file)
+    assert file.read_bytes() == b"new"
+    assert (file.stat().st_ino != before) == replaced
+
+
 def test_hard_links_stay_one_file(tmp_path: Path) -> None:
     """Such a file is written in place, and is then no longer than its new content."""
     one, other = tmp_path / "one", tmp_path / "other"

@@ -27,6 +27,9 @@ _DESCRIPTOR: Final = re.compile(r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/
 _LINKS: Final = 40
 """Maximum number of symbolic links to follow, as in the kernel."""
 
+_LABELS: Final = frozenset({"security.selinux", "security.SMACK64", "security.ima", "security.evm"})
+"""Attributes that the kernel, if its policy has them, gives to every file, also to a new one."""
+
 _IN_PLACE: Final = {
     errno.EACCES,  # the folder is not writable
     errno.EPERM,  # the folder is sticky or immutable, or the owner cannot be set on the new file
@@ -102,9 +105,9 @@ def _followed(file: Path) -> str:
 
 
 def _has_attributes(file: Path) -> bool:
-    """Whether the file has access lists or other extended attributes, which a new file lacks."""
+    """Whether the file has access lists or other extended attributes that a new file lacks."""
     try:
-        return bool(os.listxattr(file))
+        return not _LABELS.issuperset(os.listxattr(file))
     except (OSError, AttributeError):  # not supported by the file system or the platform
         return False
 
