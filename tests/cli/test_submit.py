@@ -200,6 +200,7 @@ def test_environment_stands_for_options(cluster: Cluster) -> None:
         ["--from-file", "/nowhere/at/all"],
         ["/"],
         ["--payload", "-", "--wait", "-o", "json"],
+        ["--payload", "-", "--wait", "-o", "json", "--output", "/dev/stdout"],
     ],
 )
 def test_usage_errors_give_2(arguments: list[str]) -> None:

@@ -31,7 +31,16 @@ from ..zookeeper.inspection import Inspection
 from ..zookeeper.session import CONNECT_TIMEOUT, DEFAULT_TIMEOUT
 from .command import Command, Seconds, hosts_option, key_file_option
 from .login import login_options
-from .output import OutputPath, complain, format_option, make_folder, say, write_bytes, write_rows
+from .output import (
+    OutputPath,
+    complain,
+    format_option,
+    make_folder,
+    say,
+    unless_stdout,
+    write_bytes,
+    write_rows,
+)
 from .reading import reading
 
 TIMED_OUT: Final = 124
@@ -250,6 +259,7 @@ def result(
     """
     keys = load_keys(key_file) if key_file else None
     ids = _ids(tasks)
+    output = unless_stdout(output)
     if output is not None and len(ids) > 1:
         make_folder(output)
     codes = [0]

@@ -57,6 +57,16 @@ class OutputPath(click.Path):
         return path
 
 
+def unless_stdout(output: Path | None) -> Path | None:
+    """This path, or None if it is only another name of stdout, such as /dev/stdout."""
+    if output is None:
+        return None
+    with contextlib.suppress(OSError):
+        if os.path.samestat(output.stat(), os.fstat(STDOUT)):
+            return None
+    return output
+
+
 def make_folder(output: Path) -> None:
     """Create the folder for the results of several tasks if necessary. Raises UsageError."""
     try:

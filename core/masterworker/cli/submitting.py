@@ -24,7 +24,16 @@ from .command import Command, Seconds, hosts_option, key_file_option
 from .inputs import Inputs, Payload
 from .login import login_options
 from .naming import Names
-from .output import OutputPath, complain, format_option, make_folder, say, warn, write_rows
+from .output import (
+    OutputPath,
+    complain,
+    format_option,
+    make_folder,
+    say,
+    unless_stdout,
+    warn,
+    write_rows,
+)
 from .progress import Progress
 from .reading import reading
 from .waiting import Outcome, Submitted, Wait, in_short, say_where
@@ -142,10 +151,11 @@ def submit(
     for name, given in (("--output", output), ("--timeout", timeout)):
         if given is not None and not wait:
             raise click.UsageError(f"{name} needs --wait", ctx)
+    output = unless_stdout(output)
     if wait and output is None and form != "table":
         raise click.UsageError(
-            f"-o {form} with --wait needs --output: the rows and the results cannot both go to "
-            "stdout",
+            f"-o {form} with --wait needs --output to a file or folder: the rows and the results "
+            "cannot both go to stdout",
             ctx,
         )
     inputs = Inputs(arguments, payloads, listing)
