@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from masterworker.words.executor import Executor
 from masterworker.words.limits import MAX_PAYLOAD
 from masterworker.words.model import Ledger, Task
 from masterworker.zookeeper import batches
+from masterworker.zookeeper.operations import Operation
+from masterworker.zookeeper.replies import Verdict
 from masterworker.zookeeper.session import Session
 from tests.integration.running import tree, worker
 from tests.waiting import eventually
@@ -125,3 +129,41 @@ def test_a_folder_that_stays_away_is_asked_for_seldom(
         assert counts["commits"] <= 8
         kazoo.create("/tasks")
         eventually(lambda: kazoo.exists(f"/tasks/{task}"), what="it is back in the queue")
+
+
+def test_many_tasks_without_a_folder_are_repaired_together(
+    hosts: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client's folder is gone: it is created once, with one log line, not once per task."""
+    counts: Counter[str] = Counter()
+    ensure_tree, commit = Session.ensure_tree, Session.commit
+
+    def ensure(self: Session) -> None:
+        counts["ensure_tree"] += 1
+        ensure_tree(self)
+
+    def count(self: Session, operations: Sequence[Operation]) -> Verdict:
+        counts.update(operation.path for operation in operations)
+        return commit(self, operations)
+
+    clients = [CLIENT, CLIENT[::-1]]
+    with worker(hosts, ECHO), tree(hosts) as kazoo:
+        [name] = eventually(lambda: kazoo.get_children("/assign"), what="the worker is there")
+        monkeypatch.setattr(Session, "ensure_tree", ensure)
+        monkeypatch.setattr(Session, "commit", count)
+        together = kazoo.transaction()
+        for client, number in product(clients, range(1, 51)):
+            record = records.task_head(Task("", "echo"))
+            together.create(f"/assign/{name}/{client}-{number}", record)
+        together.commit()
+
+        def all_recorded() -> bool:
+            folders = [f"/status/{client}" for client in clients]
+            return all(
+                kazoo.exists(folder) and len(kazoo.get_children(folder)) == 50 for folder in folders
+            )
+
+        eventually(all_recorded, what="all outcomes are recorded")
+    assert counts["ensure_tree"] <= 2
+    assert [counts[f"/status/{client}"] for client in clients] == [1, 1]
+    assert caplog.text.count("folder is gone") <= 2

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -342,11 +342,15 @@ class Incarnation:
         for task in report.done:
             self._tell_failure(task)
             self._drop(task)
+        missing = [task for task, refusal in report.refused if _is_missing(refusal)]
         for task, refusal in report.refused:
-            self._refused(task, refusal)
+            if not _is_missing(refusal):
+                self._refused(task, refusal)
+        if missing:
+            self._repair(missing)
         if report.done:
             self._repairs, self._commit_at = 0, 0.0
-        elif any(_is_missing(refusal) for _, refusal in report.refused):
+        elif missing:
             pause = 0.1 * (2**self._repairs - 1)
             self._commit_at = time.monotonic() + min(pause, REPAIR_SECONDS)
             self._repairs = min(self._repairs + 1, 10)
@@ -383,21 +387,31 @@ class Incarnation:
             log.warning("task %s is already at its target; keeping the existing znode", task)
             self._session.commit([Delete(paths.assignment(self.id, task))]).wait()
             self._drop(task)
-        elif _is_missing(refusal):
-            self._repair(task)
         else:
             self._set_aside(task, str(refusal))
 
-    def _repair(self, task: str) -> None:
-        """Create the task's missing target folder again."""
-        log.warning("cannot record task %s: its target folder is gone, creating it again", task)
+    def _repair(self, tasks: Sequence[str]) -> None:
+        """Create the missing target folders of these tasks again, each once."""
+        log.warning(
+            "cannot record %d tasks, such as %s: a target folder is gone, creating it again",
+            len(tasks),
+            tasks[0],
+        )
         with contextlib.suppress(NotAuthorized):  # then another process has to create it
             self._session.ensure_tree()
-        if paths.is_task(task):
-            folder = paths.parent(paths.status(task))
-            owners = (self._held[task].task.owner,)
-            ledger = records.encode_ledger(Ledger())
-            self._session.commit([Create(folder, ledger, owners=owners)]).wait()
+        owners = {
+            paths.parent(paths.status(task)): self._held[task].task.owner
+            for task in tasks
+            if paths.is_task(task)
+        }
+        folders = self._session.read_each(list(owners))
+        gone = [path for path, found in folders if found is None]
+        ledger = records.encode_ledger(Ledger())
+        units = (
+            batches.Unit(path, [Create(path, ledger, owners=(owners[path],))]) for path in gone
+        )
+        if gone and batches.commit(self._session, [batches.Group((), units)]).unknown:
+            raise ConnectionLost("the connection broke while client folders were created again")
 
     def _drop(self, task: str) -> None:
         """Forget a task that is no longer ours, and stop its attempt."""
