@@ -287,7 +287,7 @@ def test_a_guard_blocks_its_whole_group() -> None:
 
 @pytest.mark.parametrize("each", [1, 2, 200])
 def test_a_guard_blocks_no_other_group(each: int) -> None:
-    """Some workers are gone: the moves to the others go through, and each costs a request."""
+    """Some workers are gone: the moves to the others go through, and each costs a few requests."""
     groups = [moves_to(f"w{n}", range(n * each, n * each + each)) for n in range(10)]
     network = network_of(10 * each, bad=set())
     network.znodes |= {f"/workers/w{n}": ZNODE for n in range(10) if n not in (0, 3, 9)}
@@ -296,7 +296,19 @@ def test_a_guard_blocks_no_other_group(each: int) -> None:
     assert set(report.done) == set(range(10 * each)) - gone
     assert dict(report.blocked) == dict.fromkeys(gone, Refusal(1, Code.NO_NODE))
     assert not report.refused
-    assert len(network.requests) <= math.ceil(10 * each / 120) + 3 * (1 + each // 125)
+    assert len(network.requests) <= math.ceil(10 * each / 120) + 9 * (1 + each // 125)
+
+
+@pytest.mark.parametrize("gone", [range(0, 1_000, 2), range(500), range(1_000)])
+def test_many_failed_guards_send_little_again(gone: range) -> None:
+    """If half or all of a thousand workers are gone, n log n operations are sent."""
+    network = network_of(1_000, bad=set())
+    network.znodes |= {f"/workers/w{n}": ZNODE for n in range(1_000) if n not in gone}
+    report = network.run_groups(*(moves_to(f"w{n}", [n]) for n in range(1_000)))
+    assert sorted(about for about, _ in report.blocked) == list(gone)
+    assert sorted(report.done) == sorted(set(range(1_000)) - set(gone))
+    assert len(network.requests) <= 1_000
+    assert sum(network.requests) <= 4 * 1_000 * math.log2(limits.BATCH_COUNT / 3)
 
 
 @given(
@@ -309,7 +321,8 @@ def test_bad_units_and_bad_guards_together(
 ) -> None:
     """Each unit is done, refused or blocked, once, whatever is wrong with its neighbours.
 
-    What is sent again stays bounded: three requests for each bad unit, one for each guard.
+    What is sent again stays bounded: three requests for each bad unit, and for each guard in each
+    batch that it fails.
     """
     count = sum(each for _, each in shares)
     bad = data.draw(st.sets(st.integers(0, max(0, count - 1)), max_size=10))
@@ -327,7 +340,8 @@ def test_bad_units_and_bad_guards_together(
     assert blocked <= to.keys() - here
     assert here & bad <= refused <= bad
     assert len(blocked) + len(refused) + len(report.done) == count
-    assert len(network.requests) <= math.ceil(count / 80) + 3 * len(bad) + 4 * len(shares)
+    batches = math.ceil(count / 80)
+    assert len(network.requests) <= batches + 3 * len(bad) + 3 * (len(shares) + batches)
 
 
 def test_the_epoch_blocks_every_group() -> None:

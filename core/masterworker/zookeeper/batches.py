@@ -5,11 +5,11 @@ sent together in a `multi`, behind *guards*: checks that must hold (the epoch is
 worker is still there). Units of several groups share a `multi`; each guard appears in it once,
 before the first unit that needs it.
 
-One bad unit makes ZooKeeper refuse its whole batch. The reply identifies it, so it is removed and
-the rest is sent again, the part behind it in two halves. Each bad unit costs at most three
-extra requests, and the halving bounds the operations sent again to about n log n in any order. A
-failed guard removes all units that need it. Units must not depend on one another: the rest of a
-refused batch is sent behind batches that are already under way.
+One bad unit or failed guard makes ZooKeeper refuse its whole batch. The reply identifies it, so the
+unit, or all units that need the guard, are removed and the rest is sent again, the part behind the
+failure in two halves. Each failure costs at most three extra requests, and the halving bounds the
+operations sent again to about n log n in any order. Units must not depend on one another: the rest
+of a refused batch is sent behind batches that are already under way.
 """
 
 from __future__ import annotations
@@ -156,28 +156,35 @@ def _settle(
     index = refusal.index
     for place, (new, unit) in enumerate(_with_new_guards(batch)):
         if index < len(new):
-            return _blocked(report, batch, new[index], refusal.code)
+            return _blocked(report, batch, place, new[index], refusal.code)
         index -= len(new)
         if index < len(unit.operations):
             report.refused.append((unit.about, Refusal(index, refusal.code)))
-            return _rest(batch, place)
+            return _parts(batch[:place], batch[place + 1 :])
         index -= len(unit.operations)
     raise IndexError(f"ZooKeeper refused operation {refusal.index} past the end of a batch")
 
 
 def _blocked(
-    report: Report[T], batch: list[Member[T]], guard: Operation, code: int
+    report: Report[T], batch: list[Member[T]], place: int, guard: Operation, code: int
 ) -> list[list[Member[T]]]:
-    """Record a failed guard in the report; return the units that do not need that guard."""
-    for guards, unit in batch:
+    """Record a failed guard in the report; return the units that do not need that guard.
+
+    The first unit that needs it is at `place`.
+    """
+    rest: list[Member[T]] = []
+    for guards, unit in batch[place:]:
         if guard in guards:
             report.blocked.append((unit.about, Refusal(guards.index(guard), code)))
-    rest = [member for member in batch if guard not in member[0]]
-    return [rest] if rest else []
+        else:
+            rest.append((guards, unit))
+    return _parts(batch[:place], rest)
 
 
-def _rest(batch: list[Member[T]], bad: int) -> list[list[Member[T]]]:
-    """A refused batch without the bad unit: the part before it, and the part after in halves."""
-    before, after = batch[:bad], batch[bad + 1 :]
+def _parts(before: list[Member[T]], after: list[Member[T]]) -> list[list[Member[T]]]:
+    """What to send again of a refused batch: the part before the failure, and that after in halves.
+
+    ZooKeeper got past the part before, so it is likely to succeed and stays whole.
+    """
     middle = (len(after) + 1) // 2
     return [part for part in (before, after[:middle], after[middle:]) if part]
