@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,46 @@ def test_a_disk_that_is_full_is_no_error() -> None:
         for _ in range(10):
             logger.warning("lost")
             handler.flush()
+
+
+PLUGINS = """
+import logging, sys, threading
+from masterworker import cli
+from masterworker.cli import logs
+
+class Stuck(logging.Handler):
+    def flush(self):
+        threading.Event().wait()
+
+def run(arguments, invocation):
+    global handlers
+    logs.start("info", "text")
+    handlers = [Stuck() for _ in sys.argv[1:]]
+    invocation.runs_plugins = True
+    threading.Thread(target=threading.Event().wait).start()
+    for number in range(2000):
+        logging.info("line %d", number)
+    return 7
+
+cli._run = run
+sys.exit(cli.main())
+"""
+"""A command whose plugins leave a thread, and with an argument a log handler that hangs."""
+
+
+@pytest.mark.parametrize("handlers", [[], ["stuck"]])
+def test_the_last_lines_are_written_although_a_plugin_left_a_thread(handlers: list[str]) -> None:
+    """The process cannot end normally then, and no handler of the plugin may hold it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PLUGINS, *handlers],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert ended.returncode == 7
+    lines = ended.stderr.splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == [str(number) for number in range(2000)]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import click
 from .. import __version__
 from ..execution.process_state import INTENDED, reset_signals
 from ..words.errors import MasterworkerError
-from . import streams
+from . import logs, streams
 from .command import Group, Interrupted, Invocation, Lazy
 from .init import become_init
 from .output import complain
@@ -70,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         streams.let_go(interrupted=code == INTERRUPTED)
     if arguments is None and invocation.runs_plugins and _has_other_threads():
-        os._exit(code)  # a normal exit would wait for these threads forever
+        try:
+            logs.finish()
+        finally:  # also after Ctrl-C
+            os._exit(code)  # a normal exit would wait for these threads forever
     return code
 
 

@@ -6,12 +6,14 @@ escaped, so that a record can neither forge a log line nor control a terminal.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import threading
 from datetime import UTC, datetime
 from typing import Final
 
-from .log_writer import LogWriter
+from .log_writer import FLUSH_SECONDS, LogWriter
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
@@ -35,6 +37,17 @@ def start(level: str, form: str) -> None:
     logging.getLogger("kazoo").setLevel(
         logging.WARNING if root.level <= logging.INFO else logging.ERROR
     )
+
+
+def finish() -> None:
+    """Write the last lines before the process ends, and close the handlers, for a bounded time.
+
+    This does not run on the calling thread, because a plugin's handler may hang.
+    """
+    thread = threading.Thread(target=logging.shutdown, name="last-logs", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread can be started
+        thread.start()
+        thread.join(FLUSH_SECONDS)
 
 
 def escape(text: str, keep: str = "") -> str:
