@@ -85,6 +85,17 @@ def flood(payload, task):
     print("x\\n" * int(payload), end="")
     return b""
 
+def chatter(payload, task):
+    """Print once more while the process is restored."""
+    class Chatty:
+        flush = int
+        @property
+        def closed(self):
+            time.sleep(0.2)
+            os.write(1, b"chat\\n")
+    sys.stdout = Chatty()
+    return b""
+
 def fork(payload, task):
     """Let a fork escape into the child's own loop, and wait until it is gone."""
     forked = os.fork()
@@ -125,7 +136,7 @@ def check_table(table):
 @hookimpl
 def masterworker_register_executors(register):
     for run in (echo, fail, exit_, leave, out_of_memory, kill_self, family, leftover, pid, noisy,
-                talk, flood, fork, orphan, text, too_much, scribble, answer):
+                talk, flood, chatter, fork, orphan, text, too_much, scribble, answer):
         register(run.__name__.rstrip("_"), run)
     register("hang_in_c", hang_in_c, time_limit=0.5)
     register("look", look, config=check_table)

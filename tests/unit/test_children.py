@@ -133,6 +133,7 @@ def test_what_a_child_logs_keeps_its_level(
     """A warning is a warning in the worker's log, on each of its lines; a print is information."""
     with caplog.at_level(logging.INFO, "masterworker.execution.output"):
         assert attempt("talk").result == b""
+        eventually(lambda: "no line end" in caplog.text)
     said = {
         record.getMessage().split(": ", 1)[1]: record.levelname
         for record in caplog.records
@@ -154,11 +155,24 @@ def test_an_attempt_cannot_flood_the_log(
     with caplog.at_level(logging.INFO, "masterworker.execution.output"):
         assert attempt("flood", "50000").result == b""
         assert attempt("talk").result == b""
+        eventually(lambda: "of.mine: broken" in caplog.text)
     flood = [record for record in caplog.records if "flood task-" in record.getMessage()]
     assert len(flood) == MOST_LINES + 1
     assert f"{50_000 - MOST_LINES} more lines" in flood[-1].getMessage()
     assert flood[-1].levelname == "WARNING"
-    assert "of.mine: broken" in caplog.text
+
+
+def test_late_output_of_an_attempt_is_not_the_nexts(
+    attempt: Attempt, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Output after an attempt's answer is that attempt's, in the log and in the evidence."""
+    with caplog.at_level(logging.INFO, "masterworker.execution.output"):
+        assert attempt("chatter").result == b""
+        assert attempt("exit", "3").detail == "exit code 3\nlast words"
+        eventually(lambda: "last words" in caplog.text)
+    said = [record.getMessage() for record in caplog.records if "chat" in record.getMessage()]
+    assert said
+    assert all(line.startswith("chatter task-") for line in said)
 
 
 def test_a_fork_cannot_answer_for_its_parent(attempt: Attempt) -> None:

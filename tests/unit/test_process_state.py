@@ -41,6 +41,7 @@ def run(payload, task):
 @hookimpl
 def masterworker_register_executors(register):
     register("run", run)
+    register("hurried", run, time_limit=0.9)
 '''
 
 EXIT_CODES = "[subprocess.call(['sh', '-c', code]) for code in ('exit 3', 'kill -9 $$')]"
@@ -140,7 +141,7 @@ NOT_UNDONE = {
     "the user": "os.setgroups([1]) if os.getuid() == 0 else sys.stdout.close()",
 }
 
-Run = Callable[[str], tuple[int, object]]
+Run = Callable[..., tuple[int, object]]
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +152,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """
     folder = tmp_path_factory.mktemp("plugins")
     site = install(folder, "stains", PLUGIN, distribution="stains", version="1.0")
-    offer = Offer("run", plugin="stains", module="stains")
+    offers = {
+        name: Offer(name, plugin="stains", module="stains", time_limit=limit)
+        for name, limit in (("run", None), ("hurried", 0.9))
+    }
     outcomes, guardian = Outcomes(), Guardian()
-    runner = ProcessRunner(
-        {"run": offer}, 1, guardian, outcomes, environment={"PYTHONPATH": str(site)}
-    )
+    runner = ProcessRunner(offers, 1, guardian, outcomes, environment={"PYTHONPATH": str(site)})
 
-    def run(code: str) -> tuple[int, object]:
-        one = job("run", code)
+    def run(code: str, executor: str = "run") -> tuple[int, object]:
+        one = job(executor, code)
         runner.start([one])
         outcome: Outcome = outcomes.of(one)
         assert outcome.reason is None, outcome
@@ -188,11 +190,24 @@ def test_an_attempt_leaves_the_process_as_it_was(run: Run, what: str) -> None:
 
 @pytest.mark.parametrize("what", NOT_UNDONE)
 def test_a_process_that_cannot_be_restored_serves_no_other_attempt(run: Run, what: str) -> None:
-    """The attempt has its result, and the next one a new process."""
+    """The attempt has its result, its process ends at once, and the next one gets a new one."""
     before, _ = run(NOT_UNDONE[what])
+    eventually(lambda: not is_alive(before))
     after, _ = run("")
     assert after != before
     assert run("")[0] == after
+
+
+def test_tidying_up_costs_the_next_attempt_no_time(run: Run) -> None:
+    """An attempt that takes longer to undo than the next one may run does not end that one."""
+    slow = (
+        "class Slow:\n"
+        "    flush = int\n"
+        "    closed = property(lambda _: time.sleep(0.6))\n"
+        "sys.stdout = Slow()"
+    )
+    before, _ = run(slow)
+    assert run("seen = 1", "hurried") == (before, 1)
 
 
 def test_a_thread_that_ends_with_its_attempt_costs_nothing(run: Run) -> None:

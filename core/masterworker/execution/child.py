@@ -4,9 +4,10 @@ It reads requests from one pipe and writes answers to another; the two numbers a
 descriptors. Its first message says that it has started. The first request names the resource
 limits, the plugin and the executors to load; the answer says that the child is ready, and which
 executors are unavailable. Each further request is a task; the answer is its result, or why there is
-none. Every attempt finds the process in the state in which it was after the plugin was loaded. The
-child ends when the worker does: at the end of the pipe, or killed by the kernel while an executor
-is running.
+none. A second message follows when the child has undone what the attempt left behind: it says
+whether the child can take another task. Every attempt finds the process in the state in which it
+was after the plugin was loaded. The child ends when the worker does: at the end of the pipe, or
+killed by the kernel while an executor is running.
 """
 
 from __future__ import annotations
@@ -75,10 +76,10 @@ def main(requests: int, answers: int) -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()  # so that the attempt's output is logged as its own
         _write(answers, answer)
-        # Only now, after the answer: the worker need not wait for it.
-        if not _tidy(known, leftovers):
-            if _read(requests) is not None:
-                _write(answers, {"spent": True})
+        # Only now, after the answer: the client need not wait for it.
+        tidy = _tidy(known, leftovers)
+        _write(answers, {"tidy": tidy})
+        if not tidy:
             return
 
 
@@ -90,6 +91,7 @@ def _tidy(known: ProcessState, leftovers: Leftovers) -> bool:
             logger.info("killed %d processes that the attempt left behind", killed)
         changed = known.restore() + ([] if gone else ["processes"])
         _tell(changed, "the attempt")
+        sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - a handler set by the attempt can raise anything
         logger.info("cannot restore this process after the attempt: %r", error)
         changed = ["everything"]

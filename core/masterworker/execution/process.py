@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 START_SECONDS: Final = 60.0
 """Seconds that a child may take to start and to load its plugin."""
 
+TIDY_SECONDS: Final = 10.0
+"""Seconds that a child may take to undo what an attempt left behind."""
+
 DEATH_SECONDS: Final = 5.0
 """Seconds to wait until a killed process is gone; an uninterruptible system call can delay it."""
 
@@ -51,13 +54,6 @@ class ChildEnded(Exception):
         self.reason = reason
         self.detail = detail
         self.interrupted = interrupted
-
-
-class ChildSpent(Exception):
-    """The child was ended because an earlier attempt left it in a state that cannot be restored.
-
-    The request was not started.
-    """
 
 
 class _Broken(Exception):
@@ -86,6 +82,7 @@ class ChildProcess:
         self.refused: dict[str, str] = {}
         self.gone = threading.Event()
         self.stopped = False
+        self._untidy = False  # from a request until all traces of it are undone
         self._killed = False
         self._reaped = False
         self._interrupted = False  # by the guardian
@@ -145,21 +142,34 @@ class ChildProcess:
         self.refused = ready.get("refused", {})
 
     def ask(self, request: bytes, limit: float | None, subject: str) -> dict[str, Any]:
-        """The answer to a request, within `limit` seconds. Raises ChildEnded, ChildSpent.
+        """The answer to a request, within `limit` seconds. Raises ChildEnded.
 
-        `subject` identifies the child's output in the log.
+        `subject` identifies the child's output in the log. Call `tidy` before the next request.
         """
         self.asked += 1
+        self._untidy = True
         self._output.begin(subject)
         late = ChildEnded(
             Reason.TIMED_OUT, f"no result within its time limit of {limit or 0.0:g} s"
         )
-        answer = self._exchange(request, limit, late)
+        return self._exchange(request, limit, late)
+
+    def tidy(self) -> bool:
+        """Wait until it has undone what the last request left behind, for at most TIDY_SECONDS.
+
+        Returns whether it can take another request. Otherwise call `end`.
+        """
+        if self._killed:
+            return False
+        if not self._untidy:
+            return True
+        try:
+            told = self._next_message(time.monotonic() + TIDY_SECONDS)
+        except (_Broken, OSError, frames.BadFrame):  # TimeoutError is an OSError
+            return False
         self._output.end()
-        if answer.get("spent") and self.asked > 1:
-            self.end()
-            raise ChildSpent
-        return answer
+        self._untidy = False
+        return told == {"tidy": True}
 
     def kill(self) -> None:
         """Kill the process group at once, without waiting. Any thread can call it."""
@@ -204,9 +214,7 @@ class ChildProcess:
         deadline = None if limit is None else time.monotonic() + limit
         try:
             self._send(request, deadline)
-            prefix = self._receive(frames.LENGTH.size, deadline)
-            answer = self._receive(frames.length(prefix), deadline)
-            return frames.unpack(answer, entries)
+            return self._next_message(deadline, entries)
         except TimeoutError:
             self.end()
             ended = late
@@ -228,6 +236,12 @@ class ChildProcess:
             except BlockingIOError:
                 if self._wait(self._requests, select.POLLOUT, deadline):
                     raise _Broken("it died") from None
+
+    def _next_message(
+        self, deadline: float | None, entries: int = frames.ANSWER_ENTRIES
+    ) -> dict[str, Any]:
+        prefix = self._receive(frames.LENGTH.size, deadline)
+        return frames.unpack(self._receive(frames.length(prefix), deadline), entries)
 
     def _receive(self, size: int, deadline: float | None) -> bytes:
         data = bytearray()

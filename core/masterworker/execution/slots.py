@@ -1,9 +1,11 @@
 """Runs attempts in child processes, in a number of slots that each run one attempt at a time.
 
 A slot is a thread. It takes a job and an idle child process that fits, or starts one, sends the
-request, waits for the answer, the child's death or the time limit, and delivers the outcome. An
-attempt is valid while the runner lists it as running in that slot. To stop it, the runner removes
-it from the list and kills the process group; a later outcome from its thread is dropped.
+request, waits for the answer, the child's death or the time limit, and delivers the outcome. Then
+it waits until the child has undone what the attempt left behind, so that neither the time nor the
+output of that is counted as the next attempt's. An attempt is valid while the runner lists it as
+running in that slot. To stop it, the runner removes it from the list and kills the process group; a
+later outcome from its thread is dropped.
 
 A child that cannot be started, or cannot load its plugin, is a problem of this worker and not of
 the task. Every job of that executor is then delivered as not started, and a separate thread retries
@@ -12,7 +14,6 @@ from time to time.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import reprlib
 import threading
@@ -28,7 +29,7 @@ from . import frames
 from .attempts import Job, OnOutcome, Outcome
 from .children import CannotStart, Idle, Nursery
 from .guardian import Guardian
-from .process import DEATH_SECONDS, ChildEnded, ChildProcess, ChildSpent
+from .process import DEATH_SECONDS, ChildEnded, ChildProcess
 from .sandbox import Sandbox
 from .unable import Unable
 
@@ -87,7 +88,8 @@ class ProcessRunner:
         self._unable = Unable()
         self._trial = _Slot()
         self._retrying = False
-        self._busy = 0
+        self._busy = 0  # slots with a job, or with a child that is not yet tidy
+        self._tidying = 0  # those of them whose job has its outcome
         self._closed = False
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -98,7 +100,8 @@ class ProcessRunner:
                 if job.task.id not in self._running:
                     self._queue.setdefault(job.task.id, job)
             self._reject()
-            wanted = min(self._count, self._busy + len(self._queue))
+            # A slot that is tidying up is about to be free: its child is warm, a new one is not.
+            wanted = min(self._count, self._busy - self._tidying + len(self._queue))
             for _ in range(wanted - len(self._slots)):
                 slot = _Slot()
                 self._slots.append(slot)
@@ -174,7 +177,8 @@ class ProcessRunner:
                 )
                 if slot.child is not None:
                     slot.child.kill()  # it may still be at work on the task
-            self._finish(slot, outcome)
+            self._deliver(slot, outcome)
+            self._release(slot)
 
     def _take(self, slot: _Slot) -> Job | None:
         """The next job; None if the runner is closed."""
@@ -192,14 +196,11 @@ class ProcessRunner:
         started = time.time()
         try:
             request = _request(job)
-            answer = None
-            while answer is None:
-                child = self._child(slot, offer, job.task.sealed)
-                if not self._counts(slot, task_id):
-                    return Outcome(task_id, started, time.time())  # stopped meanwhile
-                started = time.time()
-                with contextlib.suppress(ChildSpent):  # a new one never is
-                    answer = child.ask(request, offer.time_limit, f"{offer.name} {task_id}")
+            child = self._child(slot, offer, job.task.sealed)
+            if not self._counts(slot, task_id):
+                return Outcome(task_id, started, time.time())  # stopped meanwhile
+            started = time.time()
+            answer = child.ask(request, offer.time_limit, f"{offer.name} {task_id}")
         except CannotStart as error:
             if self._counts(slot, task_id):
                 self._cannot_run(offer.name, error)
@@ -247,17 +248,23 @@ class ProcessRunner:
         with self._changed:
             return self._running.get(task_id) is slot
 
-    def _finish(self, slot: _Slot, outcome: Outcome) -> None:
-        """Deliver an outcome, and keep the child for another job if it is still usable."""
+    def _deliver(self, slot: _Slot, outcome: Outcome) -> None:
         with self._changed:
-            self._busy -= 1
-            child = slot.child
-            if child is not None and child.usable and child.asked < self._recycle_after:
-                slot.child = None
-                self._idle.add(child)
+            self._tidying += 1
             if self._running.get(outcome.task_id) is slot:
                 del self._running[outcome.task_id]
                 self._on_outcome([outcome])
+
+    def _release(self, slot: _Slot) -> None:
+        """Keep the slot's child for another job if it is usable; otherwise end it."""
+        child = slot.child
+        tidy = child is not None and child.tidy() and child.asked < self._recycle_after
+        with self._changed:
+            self._busy -= 1
+            self._tidying -= 1
+            if child is not None and tidy and child.usable:
+                slot.child = None
+                self._idle.add(child)
         self._dispose(slot)
 
     def _dispose(self, slot: _Slot) -> None:
