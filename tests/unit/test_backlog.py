@@ -119,16 +119,36 @@ def test_what_left_while_it_rested_is_forgotten() -> None:
     assert served(backlog) == {("b", False): ["sooner"], ("a", False): ["later"]}
 
 
-def test_resting_tasks_count_towards_the_bound_of_their_queue() -> None:
-    """However many of one executor fail, the tasks of the others are still read."""
+def test_resting_tasks_hold_up_no_other() -> None:
+    """However many tasks of a queue rest, those that can run now are still queued."""
     backlog = Backlog(window=10, queue_window=2)
     for name in "123":
         backlog.add(Task(name, "a"), due=5.0)
+    backlog.add(Task("4", "a"))
+    assert served(backlog) == {("a", False): ["4"]}
+    assert len(backlog) == 4
+    assert backlog.wake(5.0) is None
+    assert served(backlog) == {("a", False): ["4", "1"]}
+    backlog.listed(["1", "2", "3", "4"])
+    assert backlog.next_unread(9) == []
+    backlog.remove("4")
+    backlog.listed(["1", "2", "3"])
+    assert backlog.next_unread(9) == ["2", "3"]
+
+
+def test_resting_tasks_have_a_bound_of_their_own() -> None:
+    """Those beyond it are read again once others have been woken, not at every listing."""
+    backlog = Backlog(window=10, queue_window=5, resting_window=2)
+    for name, executor in zip("123", "aab", strict=True):
+        backlog.add(Task(name, executor), due=5.0)
     assert len(backlog) == 2
     backlog.listed(["1", "2", "3", "4"])
     assert backlog.next_unread(9) == ["4"]
     assert backlog.wake(5.0) is None
-    assert served(backlog) == {("a", False): ["1", "2"]}
+    backlog.listed(["1", "2", "3"])
+    assert backlog.next_unread(9) == ["3"]
+    backlog.add(Task("3", "b"))
+    assert served(backlog) == {("a", False): ["1", "2"], ("b", False): ["3"]}
 
 
 class BacklogMachine(RuleBasedStateMachine):

@@ -10,12 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain, islice
-from typing import Final, TypeVar
+from typing import Final
 
 from ..words.model import Task
 from .plan import Queue, queue_of
-
-T = TypeVar("T")
 
 WINDOW: Final = 250_000
 """Maximum number of headers in memory; further names wait until there is room."""
@@ -23,23 +21,33 @@ WINDOW: Final = 250_000
 QUEUE_WINDOW: Final = 50_000
 """Maximum number of headers of one queue: a queue without workers must not block the others."""
 
+RESTING_WINDOW: Final = WINDOW // 2
+"""Maximum number of headers of resting tasks, of all queues together."""
+
 
 class Backlog:
     """The tasks under /tasks that have been listed and read so far."""
 
-    def __init__(self, window: int = WINDOW, queue_window: int = QUEUE_WINDOW) -> None:
+    def __init__(
+        self,
+        window: int = WINDOW,
+        queue_window: int = QUEUE_WINDOW,
+        resting_window: int = RESTING_WINDOW,
+    ) -> None:
         self._window = window
         self._queue_window = queue_window
+        self._resting_window = resting_window
         self._queues: dict[Queue, dict[str, Task]] = {}
         self._recovered: dict[Queue, dict[str, Task]] = {}
         self._queue_of: dict[str, Queue] = {}
         self._unread: dict[str, None] = {}
-        self._resting: dict[Queue, dict[str, tuple[float, Task]]] = {}
+        self._resting: dict[str, tuple[float, Task]] = {}
         """Failed tasks that wait for their next attempt, with the monotonic second of it."""
         self._due: list[tuple[float, str]] = []
         """A heap of due times; entries of tasks that have left are skipped."""
-        self._parked: dict[str, Queue] = {}
-        """The queue of each task whose header was read while that queue was full."""
+        self._parked: dict[str, Queue | None] = {}
+        """The queue of each task whose header was read while that queue was full; None for a task
+        that could not rest because too many others did."""
 
     @property
     def queues(self) -> Mapping[Queue, Iterable[Task]]:
@@ -73,7 +81,8 @@ class Backlog:
         fresh = (
             name
             for name in names
-            if name not in self._queue_of and self._parked.get(name) not in full
+            if name not in self._queue_of
+            and not (name in self._parked and self._parked[name] in full)
         )
         self._unread = dict.fromkeys(islice(fresh, max(0, room)))
 
@@ -92,17 +101,18 @@ class Backlog:
         """Append a task whose header was read to its queue, or to the queue's recovered tasks.
 
         A task that is `due` at a later monotonic second rests until `wake`, without holding up the
-        others of its queue. If the queue is full, only the task's name and queue are kept.
+        others of its queue. If there is no room for it, only its name is kept, and where it waits.
         """
         self.remove(task.id)
         key = queue_of(task)
-        if self._is_full(key) and not task.losses:
-            self._parked[task.id] = key
+        place = key if due is None else None
+        if self._is_full(place) and not task.losses:
+            self._parked[task.id] = place
             return
         self._parked.pop(task.id, None)
         self._queue_of[task.id] = key
         if due is not None:
-            self._resting.setdefault(key, {})[task.id] = (due, task)
+            self._resting[task.id] = (due, task)
             heapq.heappush(self._due, (due, task.id))
             return
         queues = self._recovered if task.losses else self._queues
@@ -115,8 +125,7 @@ class Backlog:
         """
         while self._due:
             due, name = self._due[0]
-            resting = self._resting.get(self._queue_of.get(name, ("", False)), {})
-            at, task = resting.get(name, (None, None))
+            at, task = self._resting.get(name, (None, None))
             if at == due and due > now:
                 return due
             heapq.heappop(self._due)
@@ -124,9 +133,11 @@ class Backlog:
                 self.add(task)
         return None
 
-    def _is_full(self, key: Queue) -> bool:
-        waiting = len(self._queues.get(key, ())) + len(self._resting.get(key, ()))
-        return waiting >= self._queue_window
+    def _is_full(self, place: Queue | None) -> bool:
+        """Whether a queue has no room; None stands for the resting tasks of all queues."""
+        if place is None:
+            return len(self._resting) >= self._resting_window
+        return len(self._queues.get(place, ())) >= self._queue_window
 
     def remove(self, name: str) -> None:
         """Remove a task that was assigned or is gone; unknown names are ignored."""
@@ -135,10 +146,10 @@ class Backlog:
             return
         _discard(self._recovered, key, name)
         _discard(self._queues, key, name)
-        _discard(self._resting, key, name)
+        self._resting.pop(name, None)
 
 
-def _discard(queues: dict[Queue, dict[str, T]], key: Queue, name: str) -> None:
+def _discard(queues: dict[Queue, dict[str, Task]], key: Queue, name: str) -> None:
     queue = queues.get(key, {})
     if queue.pop(name, None) is not None and not queue:
         del queues[key]
