@@ -43,6 +43,32 @@ def test_a_task_that_moves_meanwhile_counts_once() -> None:
     assert listed.matching == 1
 
 
+@given(st.lists(rows, max_size=30), st.sampled_from([None, 1, 3]))
+def test_a_task_counts_once_however_often_it_is_seen(
+    found: list[TaskRow], limit: int | None
+) -> None:
+    """Also one that was dropped because newer ones took its place."""
+    listed = TaskList(limit)
+    for row in found:
+        listed.add(row)
+    latest = {row.id: row for row in found}
+    assert listed.matching == len(latest)
+    assert list(listed.rows()) == [latest[row.id] for row in listed.rows()]
+
+
+def test_a_dropped_task_that_moves_is_not_counted_again() -> None:
+    """With room for one of two tasks, there are two matches wherever the older one is seen."""
+    listed = TaskList(1)
+    older, newer = (
+        TaskRow(task_id("a" * 16, number), State.PENDING, "echo", "", 0, float(number))
+        for number in (1, 2)
+    )
+    for row in (older, newer, older._replace(state=State.ASSIGNED, worker="w")):
+        listed.add(row)
+    assert list(listed.rows()) == [newer]
+    assert listed.matching == 2
+
+
 def test_everything_that_is_given_has_to_match() -> None:
     """Several values of one filter are alternatives; several filters are not."""
     row = TaskRow("a" * 16 + "-1", State.FAILED, "echo", "w", 1, 100.0)

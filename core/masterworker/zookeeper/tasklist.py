@@ -1,8 +1,8 @@
 """Lists and filters a cluster's tasks in the order of submission, newest last.
 
 The submission time is in each task's znode, so all candidates are read in bulk. Their payloads are
-discarded, and one row is kept for each match. Filters limit what is read: a state or a worker
-selects folders, a client selects names.
+discarded; a row is kept for each task to show, and only the id of every other match. Filters limit
+what is read: a state or a worker selects folders, a client selects names.
 
 A running cluster moves tasks during the read. Places are listed and read in the order of a task's
 life, so a task that moves is seen twice rather than not at all. It then counts once, in its latest
@@ -70,14 +70,23 @@ class TaskList:
         self._limit = limit
         self._rows: dict[str, TaskRow] = {}
         self._oldest_first: list[Key] = []
-        self.matching = 0
+        self._counted: set[str] = set()  # also the ids of tasks that were dropped
+
+    @property
+    def matching(self) -> int:
+        """The number of matching tasks, including those dropped."""
+        return len(self._counted)
 
     def add(self, row: TaskRow) -> None:
-        """Add a matching task; tasks older than the newest `limit` are dropped."""
-        if row.id in self._rows:
-            self._rows[row.id] = row
+        """Add a matching task; tasks older than the newest `limit` are dropped.
+
+        A task added again replaces its earlier row and is not counted again.
+        """
+        if row.id in self._counted:
+            if row.id in self._rows:
+                self._rows[row.id] = row
             return
-        self.matching += 1
+        self._counted.add(row.id)
         key = _key(row)
         if self._limit is None:
             self._oldest_first.append(key)
