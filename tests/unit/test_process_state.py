@@ -220,15 +220,25 @@ def test_a_thread_that_ends_with_its_attempt_costs_nothing(run: Run) -> None:
 
 
 def test_processes_end_with_the_attempt_that_started_them(run: Run) -> None:
-    """Also a daemon that left the group and its parent; a helper from the import stays."""
+    """Also a daemon that left the group and its parent. Without such, an import's helper stays."""
+    assert run("seen = helper.poll()") == run("seen = helper.poll()")
     daemon = "setsid sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!'"
     code = f"seen = [helper.pid, subprocess.Popen(['sleep', '1000']).pid, {_output(daemon)}]"
     pid, seen = run(code)
     assert isinstance(seen, list)
-    helper, left, orphan = seen
-    assert is_alive(helper)
-    eventually(lambda: not is_alive(left) and not is_alive(int(orphan)))
-    assert run("seen = helper.poll()") == (pid, None)
+    family = [pid, *map(int, seen)]
+    eventually(lambda: not any(map(is_alive, family)))
+
+
+def test_multiprocessing_works_in_every_attempt(run: Run) -> None:
+    """A fork server that is killed with its attempt is not what the next attempt talks to."""
+    code = (
+        "import multiprocessing\n"
+        "context = multiprocessing.get_context('forkserver')\n"
+        "process = context.Process(target=time.sleep, args=(0,))\n"
+        "process.start(); process.join(); seen = process.exitcode"
+    )
+    assert [run(code)[1] for _ in range(2)] == [0, 0]
 
 
 def test_a_handler_that_an_attempt_left_cannot_harm_the_next(run: Run) -> None:

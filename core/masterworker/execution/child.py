@@ -44,6 +44,7 @@ Call = Callable[[Mapping[str, Any]], Answer]
 def main(requests: int, answers: int) -> None:
     """Serve until the worker closes its end of `requests`."""
     prctl.die_with_parent()
+    prctl.adopt_orphans()  # first, so that processes started by an import can be found, too
     reset_signals()
     # Handlers that do nothing, not SIG_IGN, which processes started by executors would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -86,10 +87,10 @@ def main(requests: int, answers: int) -> None:
 def _tidy(known: ProcessState, leftovers: Leftovers) -> bool:
     """Undo what an attempt did to this process; return whether it can serve another attempt."""
     try:
-        killed, gone = leftovers.end()
+        killed = leftovers.end()
+        changed = known.restore() + (["processes"] if killed else [])
         if killed:
             logger.info("killed %d processes that the attempt left behind", killed)
-        changed = known.restore() + ([] if gone else ["processes"])
         _tell(changed, "the attempt")
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - a handler set by the attempt can raise anything

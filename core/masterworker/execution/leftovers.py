@@ -13,7 +13,6 @@ import signal
 import time
 from typing import Final
 
-from . import prctl
 from .guardian import descendants
 
 DEATH_SECONDS: Final = 1.0
@@ -23,17 +22,21 @@ DEATH_SECONDS: Final = 1.0
 class Leftovers:
     """The processes below this one, except those that existed when this object was created.
 
-    A helper process that a plugin starts while it is loaded may stay for all attempts.
+    A helper process that a plugin starts while it is loaded may stay for all attempts. Call
+    `prctl.adopt_orphans` before anything is started.
     """
 
     def __init__(self) -> None:
-        prctl.adopt_orphans()
         self._spared = descendants(os.getpid())
 
-    def end(self) -> tuple[int, bool]:
-        """Kill what was left; return the number of processes, and whether all are gone."""
+    def end(self) -> int:
+        """Kill what was left; return the number of processes.
+
+        If there were any, this process must not be used again: Python objects, such as
+        multiprocessing's fork server, may still refer to them.
+        """
         if not self._spared and not _has_children():
-            return 0, True
+            return 0
         killed: set[int] = set()
         deadline = time.monotonic() + DEATH_SECONDS
         while left := descendants(os.getpid(), self._spared):
@@ -44,9 +47,9 @@ class Leftovers:
                     os.waitpid(pid, os.WNOHANG)
             killed |= left
             if time.monotonic() > deadline:
-                return len(killed), False
+                break
             time.sleep(0.001)
-        return len(killed), True
+        return len(killed)
 
 
 def _has_children() -> bool:
