@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,6 +212,52 @@ def test_a_missing_interpreter_stops_every_executor_until_it_is_back(
     again = job("echo", "again")
     runner.start([again])
     assert outcomes.of(again).result == b"again"
+
+
+def test_a_machine_without_room_for_threads_loses_no_task(
+    start: Start, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One slot always has its thread; no attempt counts while children cannot have theirs."""
+    monkeypatch.setattr(unable, "FIRST", 0.05)
+
+    def no_room(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runner = start(count=3)
+    runner.open()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_room)
+        jobs = [job("echo"), job("pid")]
+        runner.start(jobs)
+        for one in jobs:
+            assert "can't start new thread" in outcomes.of(one).unstarted
+        assert runner.unable()
+    eventually(lambda: not runner.unable(), what="there is room again")
+    again = job("echo", "again")
+    runner.start([again])
+    assert outcomes.of(again).result == b"again"
+    runner.close()
+
+
+def test_a_defect_while_retrying_does_not_end_the_retries(
+    start: Start, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unforeseen exception costs one try."""
+    monkeypatch.setattr(unable, "FIRST", 0.05)
+    tries: list[object] = []
+
+    def fail(*arguments: object) -> None:
+        tries.append(arguments)
+        raise (OSError if len(tries) == 1 else ZeroDivisionError)
+
+    runner = start()
+    with monkeypatch.context() as defect:
+        defect.setattr(children, "ChildProcess", fail)
+        wanted = job("echo")
+        runner.start([wanted])
+        assert outcomes.of(wanted).unstarted
+        eventually(lambda: len(tries) >= 3, what="it is tried again")
+    eventually(lambda: not runner.unable(), what="it works again")
 
 
 def test_tasks_of_two_plugins_take_turns_without_a_start_for_each(

@@ -78,8 +78,10 @@ class ProcessRunner:
             executors, configs or {}, guardian, sandbox or Sandbox(), environment or {}
         )
         self._recycle_after = recycle_after
-        self._changed = threading.Condition()
-        # Everything below is guarded by the condition. A task is in at most one of the first two.
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._failed = threading.Condition(lock)  # an executor is unavailable
+        # Everything below is guarded by the lock. A task is in at most one of the first two.
         self._queue: OrderedDict[str, Job] = OrderedDict()
         self._running: dict[str, _Slot] = {}
         self._slots: list[_Slot] = []
@@ -87,26 +89,39 @@ class ProcessRunner:
         self._idle = Idle()
         self._unable = Unable()
         self._trial = _Slot()
-        self._retrying = False
         self._busy = 0  # slots with a job, or with a child that is not yet tidy
         self._tidying = 0  # those of them whose job has its outcome
         self._closed = False
+
+    def open(self) -> None:
+        """Start the two threads without which tasks or retries would wait for ever.
+
+        `start` does so if it is the first call. Raises RuntimeError if the system allows no
+        further thread.
+        """
+        with self._changed:
+            if not self._threads:
+                self._begin("retrying", self._retry)
+            if not self._slots:
+                self._add_slot()
 
     def start(self, jobs: Sequence[Job]) -> None:
         with self._changed:
             if self._closed:
                 return
+            self.open()
             for job in jobs:
                 if job.task.id not in self._running:
                     self._queue.setdefault(job.task.id, job)
             self._reject()
             # A slot that is tidying up is about to be free: its child is warm, a new one is not.
             wanted = min(self._count, self._busy - self._tidying + len(self._queue))
-            for _ in range(wanted - len(self._slots)):
-                slot = _Slot()
-                self._slots.append(slot)
-                self._begin(f"slot-{len(self._slots) - 1}", self._serve, slot)
-            self._changed.notify_all()  # one alone could be the thread that retries
+            try:
+                while len(self._slots) < wanted:
+                    self._add_slot()
+            except RuntimeError as error:
+                log.warning("%d of %d slots can be used: %s", len(self._slots), self._count, error)
+            self._changed.notify_all()
 
     def stop(self, task_id: str) -> None:
         with self._changed:
@@ -125,6 +140,7 @@ class ProcessRunner:
             for child in [*busy, *idle]:
                 child.kill()
             self._changed.notify_all()
+            self._failed.notify_all()
         for child in idle:
             child.end()
         deadline = time.monotonic() + DEATH_SECONDS
@@ -159,8 +175,13 @@ class ProcessRunner:
 
     def _begin(self, name: str, target: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
-        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()
+        self._threads.append(thread)
+
+    def _add_slot(self) -> None:
+        slot = _Slot()
+        self._begin(f"slot-{len(self._slots)}", self._serve, slot)
+        self._slots.append(slot)
 
     # --- a slot's thread ---
 
@@ -288,10 +309,7 @@ class ProcessRunner:
             )
             self._reject()
             self._on_outcome([])
-            self._changed.notify_all()
-            if not self._retrying and not self._closed:
-                self._retrying = True
-                self._begin("retrying", self._retry)
+            self._failed.notify_all()
 
     def _reject(self) -> None:
         """Deliver all waiting jobs of unavailable executors; the lock must be held."""
@@ -311,17 +329,22 @@ class ProcessRunner:
             )
 
     def _retry(self) -> None:
-        """Try each unavailable executor when it is due, until there is none left."""
+        """Try each unavailable executor when it is due."""
         while (executor := self._next_try()) is not None:
-            self._try(executor)
+            try:
+                self._try(executor)
+            except Exception:
+                log.exception("executor %s: the worker failed to try it again", executor)
+                with self._changed:
+                    self._unable.postpone(executor)
+            self._dispose(self._trial)
 
     def _next_try(self) -> str | None:
         with self._changed:
-            while self._unable and not self._closed:
+            while not self._closed:
                 if executor := self._unable.due():
                     return executor
-                self._changed.wait(self._unable.pause())
-            self._retrying = False
+                self._failed.wait(self._unable.pause() if self._unable else None)
             return None
 
     def _try(self, executor: str) -> None:
@@ -345,7 +368,6 @@ class ProcessRunner:
                     self._unable.works(name)
                 self._on_outcome([])
             log.info("can run %s again", ", ".join(working))
-        self._dispose(self._trial)
 
 
 def _request(job: Job) -> bytes:

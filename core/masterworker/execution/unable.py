@@ -62,7 +62,8 @@ class Unable:
 
     def postpone(self, executor: str) -> None:
         """Try again after the first pause: this try was interrupted and says nothing."""
-        self._troubles[executor].due = self._clock() + FIRST
+        if trouble := self._troubles.get(executor):
+            trouble.due = self._clock() + FIRST
 
     def works(self, executor: str) -> None:
         """Record that an executor is available again."""

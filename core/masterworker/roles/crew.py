@@ -48,7 +48,7 @@ class Crew:
         self._outcomes: deque[Outcome] = deque()
         self._guardian: Guardian | None = None
         self._inline: InlineRunner | None = None
-        self._processes: Runner | None = None
+        self._processes: ProcessRunner | None = None
         if inline:
             self._inline = InlineRunner(inline, self._take)
         if others:
@@ -61,6 +61,8 @@ class Crew:
     def __enter__(self) -> Self:
         if self._guardian is not None:
             self._guardian.start()
+        if self._processes is not None:
+            self._processes.open()
         return self
 
     def __exit__(self, *_: object) -> None:
