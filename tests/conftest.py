@@ -13,8 +13,10 @@ from masterworker.dev.server import ZooKeeperServer
 from masterworker.words import paths
 from tests.faults.proxy import Proxy
 
-# A suite that is run in the background inherits an ignored SIGINT, and so would every `mwctl`.
+# A run in the background, or under nohup, inherits ignored signals, and so would every `mwctl`.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(_number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
