@@ -13,6 +13,7 @@ import pytest
 
 from masterworker import BadConfiguration
 from masterworker.execution.plugins import PluginRecord, Plugins
+from tests.unit.attempts_support import is_alive
 from tests.unit.throwaway_plugin import install
 
 HEADER = "from masterworker import hookimpl\n"
@@ -90,6 +91,18 @@ def test_third_party_executor(site: Site) -> None:
     assert record(plugins, "throw_one") == PluginRecord(
         "throw_one", "dist-throw_one", "2.5", ("throw_x",), "ok", ""
     )
+
+
+def test_a_probe_ends_the_processes_that_an_import_started(site: Site) -> None:
+    """Also one that left the process group, and its parent."""
+    file = site.tmp_path / "pid"
+    site.add(
+        "throw_daemon",
+        "import os, subprocess\n"
+        f"subprocess.run(['setsid', 'sh', '-c', 'sleep 1000 & echo $! > {file}'])\n" + REVERSE,
+    )
+    assert record(Plugins.probe(), "throw_daemon").status == "ok"
+    assert not is_alive(int(file.read_text()))
 
 
 BROKEN = {

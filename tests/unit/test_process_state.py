@@ -78,6 +78,20 @@ UNDONE: dict[str, tuple[str, str]] = {
         ),
         "resource.getrlimit(resource.RLIMIT_NOFILE)",
     ),
+    "limits that only the table of the sandbox names": (
+        (
+            "resource.setrlimit(resource.RLIMIT_STACK, "
+            "(4 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))"
+        ),
+        "resource.getrlimit(resource.RLIMIT_STACK)",
+    ),
+    "the limit of processor time": (
+        (
+            "resource.setrlimit(resource.RLIMIT_CPU, "
+            "(1000, resource.getrlimit(resource.RLIMIT_CPU)[1]))"
+        ),
+        "resource.getrlimit(resource.RLIMIT_CPU)",
+    ),
     "processors": ("os.sched_setaffinity(0, {0})", "sorted(os.sched_getaffinity(0))"),
     "environment": (
         (
@@ -138,6 +152,7 @@ NOT_UNDONE = {
     "a standard descriptor": "os.dup2(os.open('/dev/zero', os.O_WRONLY), 1)",
     "a closed stream": "sys.stdout.close()",
     "a lowered limit": "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))",
+    "a lowered limit of processor time": "resource.setrlimit(resource.RLIMIT_CPU, (900, 900))",
     "the user": "os.setgroups([1]) if os.getuid() == 0 else sys.stdout.close()",
 }
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Collection
 from typing import Final
 
 from .guardian import descendants
@@ -37,19 +38,27 @@ class Leftovers:
         """
         if not self._spared and not _has_children():
             return 0
-        killed: set[int] = set()
-        deadline = time.monotonic() + DEATH_SECONDS
-        while left := descendants(os.getpid(), self._spared):
-            for pid in left:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(OSError):  # still dying, or the child of another dead one
-                    os.waitpid(pid, os.WNOHANG)
-            killed |= left
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.001)
-        return len(killed)
+        return kill_descendants(self._spared)
+
+
+def kill_descendants(spared: Collection[int]) -> int:
+    """Kill and reap the processes below this one, except `spared` and those below them.
+
+    Returns the number of processes. Some may remain after DEATH_SECONDS.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + DEATH_SECONDS
+    while left := descendants(os.getpid(), spared):
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):  # still dying, or the child of another dead one
+                os.waitpid(pid, os.WNOHANG)
+        killed |= left
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.001)
+    return len(killed)
 
 
 def _has_children() -> bool:

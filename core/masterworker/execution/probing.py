@@ -2,9 +2,10 @@
 
 It reads one request from its stdin, finds the installed plugins, and loads each in a fork of its
 own, so that a plugin can harm only its own process. A fork answers on its own pipe; its output is
-kept only as evidence. After its answer, its death or its time limit, it is killed with its process
-group. The probe process itself imports no plugin and starts no thread, which makes forking safe.
-When its stdin ends, no process waits for the answers any more: it kills all of its forks and ends.
+kept only as evidence. After its answer, its death or its time limit, it is killed with all
+processes that the plugin started. The probe process itself imports no plugin and starts no thread,
+which makes forking safe. When its stdin ends, no process waits for the answers any more: it kills
+all of its forks and ends.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..words.limits import MAX_EXECUTORS, MAX_TEXT
 from . import frames, prctl
 from .configuration import refusal
 from .finding import Found, find
+from .leftovers import kill_descendants
 from .loading import evidence, load
 from .process_state import reset_signals
 from .sandbox import confine
@@ -47,6 +49,7 @@ _ANSWERS: Final = 3
 def main(answers: int) -> None:
     """Probe the requested plugins, and send the result of each."""
     os.set_inheritable(answers, False)
+    prctl.adopt_orphans()  # those of a dead fork
     reset_signals()  # with SIGCHLD ignored, no fork could be waited for
     request = _read_request()
     found = find()
@@ -68,10 +71,13 @@ def main(answers: int) -> None:
             for number, fork in list(running.items()):
                 if fork.over:
                     del running[number]
-                    _tell(answers, {"number": number} | fork.end())
+                    result = fork.end()
+                    kill_descendants({other.pid for other in running.values()})
+                    _tell(answers, {"number": number} | result)
     finally:
         for fork in running.values():
             fork.end()
+        kill_descendants(())
 
 
 def _read_request() -> dict[str, Any]:
@@ -122,12 +128,12 @@ class _Fork:
         self._answers, answers = os.pipe()
         self._output, output = os.pipe()
         this = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             _be_the_fork(this, found, request, answers, output)
         with contextlib.suppress(OSError):  # it has done so itself, or is gone
-            os.setpgid(self._pid, self._pid)
-        self._pidfd = os.pidfd_open(self._pid)
+            os.setpgid(self.pid, self.pid)
+        self._pidfd = os.pidfd_open(self.pid)
         for descriptor in (answers, output):
             os.close(descriptor)
         self.descriptors = {self._answers, self._output, self._pidfd}
@@ -151,11 +157,11 @@ class _Fork:
     def end(self) -> dict[str, Any]:
         """Kill it with its process group, and return its result."""
         with contextlib.suppress(OSError):
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         poll.poll(DEATH_SECONDS * 1000)
-        _, status = os.waitpid(self._pid, os.WNOHANG)
+        _, status = os.waitpid(self.pid, os.WNOHANG)
         if self._output in self.descriptors:
             self._printed = (self._printed + self._read(self._output))[-MAX_PRINTED:]
         for descriptor in (self._answers, self._output, self._pidfd):
@@ -207,6 +213,7 @@ def _be_the_fork(
     code = 1
     try:
         os.setpgid(0, 0)
+        prctl.adopt_orphans()  # so that what the plugin starts stays below this process
         prctl.die_with_parent()
         if os.getppid() != parent:
             return

@@ -32,6 +32,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
+from .sandbox import LIMITS
+
 MOST_DESCRIPTORS: Final = 100
 """Descriptors that attempts may leave open in total before their process is replaced."""
 
@@ -170,19 +172,17 @@ def _umask() -> int:
     return mask
 
 
-_LIMITS: Final = (  # that of processor time moves on with each attempt
-    resource.RLIMIT_AS,
-    resource.RLIMIT_FSIZE,
-    resource.RLIMIT_NOFILE,
-)
+_LIMITS: Final = [limit for name, limit in LIMITS.items() if name != "cpu"]
 
 
-def _limits() -> list[tuple[int, int]]:
-    return [resource.getrlimit(limit) for limit in _LIMITS]
+def _limits() -> tuple[int, list[tuple[int, int]]]:
+    # Of processor time only the hard limit: `allow_cpu` sets the soft one for each attempt.
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    return hard, [resource.getrlimit(limit) for limit in _LIMITS]
 
 
-def _set_limits(was: list[tuple[int, int]]) -> None:
-    for limit, bounds in zip(_LIMITS, was, strict=True):
+def _set_limits(was: tuple[int, list[tuple[int, int]]]) -> None:
+    for limit, bounds in zip(_LIMITS, was[1], strict=True):
         resource.setrlimit(limit, bounds)
 
 

@@ -182,15 +182,17 @@ def confine(limits: Mapping[str, int], *, new_privileges: bool) -> None:
 
 
 def allow_cpu(limits: Mapping[str, int]) -> None:
-    """Let the next attempt use `limits["cpu"]` seconds of processor time, if that is set.
+    """Let the next attempt use `limits["cpu"]` seconds of processor time, without a limit if unset.
 
-    A process serves many attempts, so the limit is raised for each. It is the soft limit, at which
-    SIGXCPU ends the process.
+    A process serves many attempts, so the limit is set for each, whatever an earlier one has set.
+    It is the soft limit, at which SIGXCPU ends the process. The hard limit always applies.
     """
     seconds = limits.get("cpu", resource.RLIM_INFINITY)
-    if seconds == resource.RLIM_INFINITY:
-        return
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    soft = math.ceil(time.process_time()) + seconds
-    if hard == resource.RLIM_INFINITY or soft <= hard:
+    before, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = hard
+    if seconds != resource.RLIM_INFINITY:
+        soft = math.ceil(time.process_time()) + seconds
+        if hard != resource.RLIM_INFINITY:
+            soft = min(soft, hard)
+    if soft != before:
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
