@@ -116,9 +116,6 @@ class Idle:
     def __init__(self) -> None:
         self._children: list[ChildProcess] = []
 
-    def __len__(self) -> int:
-        return len(self._children)
-
     def add(self, child: ChildProcess) -> None:
         """Keep this child, as the most recently used one."""
         self._children.append(child)

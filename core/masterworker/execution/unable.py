@@ -41,9 +41,6 @@ class Unable:
         self._chance = chance
         self._troubles: dict[str, _Trouble] = {}
 
-    def __contains__(self, executor: str) -> bool:
-        return executor in self._troubles
-
     def __bool__(self) -> bool:
         return bool(self._troubles)
 

@@ -6,17 +6,9 @@ would look like a healthy cluster without work.
 
 from __future__ import annotations
 
-import time
-from typing import Final
-
 from ..words import paths
 from ..words.errors import ConnectionLost, SessionLost, Unavailable
 from .session import Session
-
-PATIENCE: Final = 1.0
-"""Seconds that a master may take to create all folders after the first one."""
-
-_PAUSE: Final = 0.05
 
 
 def require(session: Session, *, incomplete: bool = False) -> None:
@@ -24,25 +16,25 @@ def require(session: Session, *, incomplete: bool = False) -> None:
 
     With `incomplete`, a part of the tree is enough.
     """
-    deadline = time.monotonic() + PATIENCE
-    while missing := _missing(session):
-        if len(missing) == len(paths.FOLDERS):
-            raise Unavailable(_nothing(session))
-        if incomplete:
-            return
-        if time.monotonic() >= deadline:
-            raise Unavailable(
-                f"the cluster's tree at {session.hosts} is incomplete: {', '.join(missing)} is "
-                "missing. Start a master there, which creates it again, and run `mwctl audit`"
-            )
-        time.sleep(_PAUSE)
+    try:
+        _require(session, incomplete=incomplete)
+    except (ConnectionLost, SessionLost) as error:
+        raise Unavailable(f"ZooKeeper at {session.hosts} is not answering: {error}") from error
+
+
+def _require(session: Session, *, incomplete: bool) -> None:
+    missing = _missing(session)
+    if len(missing) == len(paths.FOLDERS):
+        raise Unavailable(_nothing(session))
+    if missing and not incomplete:
+        raise Unavailable(
+            f"the cluster's tree at {session.hosts} is incomplete: {', '.join(missing)} is "
+            "missing. Start a master there, which creates it again, and run `mwctl audit`"
+        )
 
 
 def _missing(session: Session) -> list[str]:
-    try:
-        found = session.read(paths.FOLDERS)
-    except (ConnectionLost, SessionLost) as error:
-        raise Unavailable(f"ZooKeeper at {session.hosts} is not answering: {error}") from error
+    found = session.read(paths.FOLDERS)
     return [path for path, znode in zip(paths.FOLDERS, found, strict=True) if znode is None]
 
 
